@@ -1,0 +1,171 @@
+"""Settings of the market containers, as they stand in an experiment file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "BacktestConfig",
+    "CommissionConfig",
+    "DataConfig",
+    "ExecutionConfig",
+    "LaneConfig",
+    "PortfolioConfig",
+    "RiskConfig",
+    "SizingConfig",
+    "StrategyConfig",
+]
+
+PositiveFloat: TypeAlias = Annotated[float, Meta(gt=0)]
+PositiveInt: TypeAlias = Annotated[int, Meta(gt=0)]
+NonNegativeFloat: TypeAlias = Annotated[float, Meta(ge=0)]
+Percent: TypeAlias = Annotated[float, Meta(gt=0, lt=100, description="percent: 5 means 5 %")]
+Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where bars come from, and which part of them is used.
+
+    Args:
+        source: ``file`` reads ``path``; ``sample`` is the bundled set; ``frames`` are data frames
+            that the caller hands over.
+        path: A folder with ``{symbol}.csv`` or ``{symbol}.parquet``, or one file.
+        symbols: Which symbols, in the order in which they are handled within a time step.
+        timeframe: Bar size to resample to (``5m``, ``1h``, ``1d``, ``1w``); None: the source's.
+        start: First day or instant, ISO 8601.
+        end: Last day (inclusive) or instant, ISO 8601.
+        timezone: Zone of naive timestamps in the source; UTC if not given.
+    """
+
+    source: Literal["file", "sample", "frames"] = "file"
+    path: str | None = None
+    symbols: Annotated[tuple[Identifier, ...], Meta(min_length=1)]
+    timeframe: str | None = None
+    start: str | None = None
+    end: str | None = None
+    timezone: str | None = None
+
+
+class StrategyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which strategy, by registered name or ``package.module:Class``, and its parameters."""
+
+    type: str
+    params: dict[str, Any] = {}
+
+
+class SizingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How large a full position is.
+
+    Args:
+        type: ``percent_equity``: fraction of equity; ``fixed_units``: units; ``fixed_notional``:
+            quote currency; ``volatility_target``: annualised volatility of the position.
+        value: In the unit of the type.
+        whole_units: Round the quantity down to whole units.
+        lookback: Bars over which ``volatility_target`` measures volatility.
+    """
+
+    type: Literal["percent_equity", "fixed_units", "fixed_notional", "volatility_target"] = (
+        "percent_equity"
+    )
+    value: PositiveFloat = 1.0
+    whole_units: bool = False
+    lookback: Annotated[int, Meta(ge=2)] = 20
+
+
+class PortfolioConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Starting capital in quote currency, and sizing."""
+
+    initial_capital: PositiveFloat = 100_000.0
+    sizing: SizingConfig = SizingConfig()
+
+
+class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits and protective orders; None switches a rule off.
+
+    Args:
+        stop_loss_pct: Percent from the entry price at which a position is stopped out.
+        take_profit_pct: Percent from the entry price at which a profit is taken.
+        trailing_stop_pct: Percent from the best price since entry.
+        max_drawdown_pct: Percent below peak equity at which trading halts for good.
+        max_leverage: Gross exposure / equity that an order may lead to.
+        max_position: Units of one symbol, long or short.
+    """
+
+    stop_loss_pct: Percent | None = None
+    take_profit_pct: PositiveFloat | None = None
+    trailing_stop_pct: Percent | None = None
+    max_drawdown_pct: Percent | None = None
+    max_leverage: PositiveFloat | None = 1.0
+    max_position: PositiveFloat | None = None
+
+
+class CommissionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Commission of one fill.
+
+    Args:
+        type: ``rate``: fraction of the traded value; ``per_unit``: quote currency per unit;
+            ``fixed``: quote currency per fill.
+        value: In the unit of the type.
+        minimum: Least commission of a fill, quote currency.
+    """
+
+    type: Literal["rate", "per_unit", "fixed"] = "rate"
+    value: NonNegativeFloat = 0.0
+    minimum: NonNegativeFloat = 0.0
+
+
+class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How orders fill.
+
+    Args:
+        fill_on: ``next_open``: orders work from the next bar; ``close``: market orders fill at the
+            close of the bar that caused them.
+        slippage_bps: Basis points against the trader on every fill.
+        close_at_end: Close what is open at the window's last close.
+    """
+
+    fill_on: Literal["next_open", "close"] = "next_open"
+    commission: CommissionConfig = CommissionConfig()
+    slippage_bps: Annotated[float, Meta(ge=0, lt=10_000)] = 0.0
+    close_at_end: bool = False
+
+
+class LaneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One lane: a strategy with its parameters, its portfolio, its risk limits and its costs.
+
+    Args:
+        lane_id: Three digits or more, e.g. ``001``; the portfolio becomes ``portfolio_001``.
+        seed: Seed of the lane's own random generator.
+    """
+
+    lane_id: str
+    strategy: StrategyConfig
+    portfolio: PortfolioConfig = PortfolioConfig()
+    risk: RiskConfig = RiskConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    seed: int = 0
+
+
+class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the topology ``backtest`` needs for one execution window.
+
+    Args:
+        data: Source of the bars.
+        lanes: The parameter sets that run side by side on the same bars.
+        block_size: Time steps in a block; results do not depend on it.
+        periods_per_year: Periods a year for annualisation; None bins by day (see metrics).
+        benchmark: Symbol that alpha, beta and information ratio are measured against.
+        start_ts: First time step of the window, ns UTC, inclusive; None for the data's first.
+        end_ts: End of the window, ns UTC, exclusive; None for the data's end.
+    """
+
+    data: DataConfig
+    lanes: Annotated[tuple[LaneConfig, ...], Meta(min_length=1)]
+    block_size: PositiveInt = 4096
+    periods_per_year: PositiveFloat | None = None
+    benchmark: str | None = None
+    start_ts: int | None = None
+    end_ts: int | None = None

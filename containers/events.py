@@ -1,0 +1,235 @@
+"""The market events, named as users name them in ``event_tracing``."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+from admf.engine.events import Event
+
+__all__ = [
+    "MARKET_EVENTS",
+    "Bar",
+    "Cancel",
+    "Features",
+    "Fill",
+    "Order",
+    "OrderType",
+    "PortfolioUpdate",
+    "PositionClose",
+    "PositionOpen",
+    "PositionSide",
+    "Reject",
+    "Side",
+    "Signal",
+    "SignalAction",
+    "TimeInForce",
+]
+
+Side: TypeAlias = Literal["buy", "sell"]
+PositionSide: TypeAlias = Literal["long", "short"]
+OrderType: TypeAlias = Literal["market", "limit", "stop", "stop_limit"]
+TimeInForce: TypeAlias = Literal["gtc", "day"]
+SignalAction: TypeAlias = Literal["target", "buy", "sell", "close", "cancel"]
+
+
+class Bar(Event, frozen=True, gc=False, tag="BAR"):
+    """One bar of one symbol; prices in quote currency, volume in units."""
+
+    key_field: ClassVar[str | None] = "symbol"
+
+    symbol: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class Features(Event, frozen=True, gc=False, tag="FEATURES"):
+    """Indicator values of one bar, known at its close; NaN while an indicator warms up."""
+
+    key_field: ClassVar[str | None] = "symbol"
+
+    symbol: str
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+
+
+class Signal(Event, frozen=True, gc=False, tag="SIGNAL"):
+    """What a strategy wants, before risk and sizing.
+
+    Args:
+        action: ``target`` asks for an exposure; ``buy`` and ``sell`` add an order; ``close``
+            flattens; ``cancel`` withdraws the symbol's working entry orders.
+        target: Wanted exposure as a multiple of the sizing's full position, negative for short.
+        quantity: Units, or None to let the sizing decide when the order fills.
+        stop_loss: Price of the protective stop of a bracket.
+        take_profit: Price of the target of a bracket.
+    """
+
+    key_field: ClassVar[str | None] = "symbol"
+
+    symbol: str
+    action: SignalAction
+    target: float = 0.0
+    quantity: float | None = None
+    type: OrderType = "market"
+    limit_price: float | None = None
+    stop_price: float | None = None
+    time_in_force: TimeInForce = "gtc"
+    stop_loss: float | None = None
+    take_profit: float | None = None
+
+
+class Order(Event, frozen=True, gc=False, tag="ORDER"):
+    """An order that risk let through; it works from the next bar on.
+
+    Args:
+        order_id: Counter, unique in its lane, from 1.
+        quantity: Units, or None to be resolved when the order fills.
+        target: With ``quantity`` None: the exposure to reach, as a multiple of the full position.
+        reduce_only: The order may shrink or close a position, never open or enlarge one.
+        oco_group: Orders of one group cancel each other (one cancels others); 0 for none.
+        reason: Why it exists; becomes the exit reason of the trade it closes.
+    """
+
+    key_field: ClassVar[str | None] = "symbol"
+
+    symbol: str
+    order_id: int
+    side: Side
+    type: OrderType = "market"
+    quantity: float | None = None
+    target: float | None = None
+    limit_price: float | None = None
+    stop_price: float | None = None
+    time_in_force: TimeInForce = "gtc"
+    reduce_only: bool = False
+    oco_group: int = 0
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    reason: str = "signal"
+
+
+class Reject(Event, frozen=True, gc=False, tag="REJECT"):
+    """A refusal by risk or execution; ``order_id`` is 0 when no order existed yet."""
+
+    key_field: ClassVar[str | None] = "symbol"
+
+    symbol: str
+    order_id: int
+    reason: str
+    detail: str = ""
+
+
+class Cancel(Event, frozen=True, gc=False, tag="CANCEL"):
+    """A working order ended without a fill, or is to be ended."""
+
+    key_field: ClassVar[str | None] = "symbol"
+
+    symbol: str
+    order_id: int
+    reason: str
+
+
+class Fill(Event, frozen=True, gc=False, tag="FILL"):
+    """An execution. It never crosses zero: a reversal is two fills.
+
+    Args:
+        position_id: The position it opens, enlarges, shrinks or closes.
+        quantity: Units, positive.
+        price: Quote currency per unit, slippage included.
+        commission: Quote currency.
+        slippage: Quote currency lost against the price without slippage.
+    """
+
+    key_field: ClassVar[str | None] = "symbol"
+    correlation_field: ClassVar[str | None] = "position_id"
+
+    symbol: str
+    order_id: int
+    position_id: str
+    side: Side
+    quantity: float
+    price: float
+    commission: float
+    slippage: float
+    reason: str
+
+
+class PositionOpen(Event, frozen=True, gc=False, tag="POSITION_OPEN"):
+    """A symbol went from flat to a position."""
+
+    key_field: ClassVar[str | None] = "symbol"
+    correlation_field: ClassVar[str | None] = "position_id"
+
+    symbol: str
+    position_id: str
+    side: PositionSide
+    quantity: float
+    price: float
+    commission: float
+
+
+class PositionClose(Event, frozen=True, gc=False, tag="POSITION_CLOSE"):
+    """A position went flat; carries the whole trade.
+
+    Args:
+        quantity: Units entered in total.
+        entry_price: Quantity-weighted mean of the entry fills.
+        exit_price: Quantity-weighted mean of the exit fills.
+        pnl: Quote currency, after commission and slippage of all fills.
+        return_fraction: ``pnl`` / (``quantity`` * ``entry_price``).
+        bars_held: Bars of the symbol from the entry bar to the exit bar.
+        mae: Maximum adverse excursion, fraction of the entry price, <= 0.
+        mfe: Maximum favourable excursion, fraction of the entry price, >= 0.
+    """
+
+    key_field: ClassVar[str | None] = "symbol"
+    correlation_field: ClassVar[str | None] = "position_id"
+    closes: ClassVar[bool] = True
+
+    symbol: str
+    position_id: str
+    side: PositionSide
+    quantity: float
+    entry_ts: int
+    entry_price: float
+    exit_price: float
+    pnl: float
+    return_fraction: float
+    commission: float
+    bars_held: int
+    mae: float
+    mfe: float
+    exit_reason: str
+
+
+class PortfolioUpdate(Event, frozen=True, gc=False, tag="PORTFOLIO_UPDATE"):
+    """The portfolio marked at the close of a time step.
+
+    Args:
+        equity: cash + sum(position * close), quote currency.
+        cash: Quote currency.
+        exposure: sum(abs(position) * close), quote currency.
+        benchmark: Last close of the benchmark symbol; NaN without one.
+    """
+
+    equity: float
+    cash: float
+    exposure: float
+    benchmark: float
+
+
+MARKET_EVENTS: tuple[type[Event], ...] = (
+    Bar,
+    Features,
+    Signal,
+    Order,
+    Reject,
+    Cancel,
+    Fill,
+    PositionOpen,
+    PositionClose,
+    PortfolioUpdate,
+)

@@ -1,0 +1,146 @@
+"""Columnar batches of consecutive events of one type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.engine.events import Event, event_name
+
+__all__ = ["Block", "Column", "DictionaryColumn"]
+
+E = TypeVar("E", bound=Event)
+
+
+class DictionaryColumn:
+    """A dictionary-encoded column: small integer codes into a tuple of values.
+
+    Args:
+        codes: integer (n,), each an index into ``values``.
+        values: The distinct values.
+    """
+
+    __slots__ = ("codes", "values")
+
+    def __init__(self, codes: NDArray[np.integer[Any]], values: Sequence[str]) -> None:
+        self.codes = codes
+        self.values = tuple(values)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice) -> DictionaryColumn:
+        return DictionaryColumn(self.codes[rows], self.values)
+
+    def tolist(self) -> list[str]:
+        """Return the decoded values."""
+        values = self.values
+        return [values[code] for code in self.codes.tolist()]
+
+
+Column: TypeAlias = "NDArray[Any] | DictionaryColumn | str | int | float | tuple[str, ...] | None"
+
+
+class Block(Generic[E]):
+    """Consecutive events of one type, as one column per field.
+
+    A column is a numpy array of n rows (two-dimensional for tuple fields), a `DictionaryColumn`, or
+    a plain value that all rows share. Blocks are never changed after they were published.
+
+    Args:
+        cls: The event class; every field needs a column.
+        columns: Field name -> column; ``ts`` must be int64 (n,).
+
+    Raises:
+        ValueError: A field has no column, a column no field, or lengths differ.
+    """
+
+    __slots__ = ("_events", "cls", "columns", "length")
+
+    def __init__(self, cls: type[E], columns: Mapping[str, Column]) -> None:
+        fields = cls.__struct_fields__
+        if set(columns) != set(fields):
+            odd = sorted(set(columns) ^ set(fields))
+            raise ValueError(f"columns of a {event_name(cls)} block do not match its fields: {odd}")
+        self.cls = cls
+        self.columns = {name: columns[name] for name in fields}
+        self.length = len(cast("NDArray[np.int64]", columns["ts"]))
+        self._events: list[E] | None = None
+        for name, column in self.columns.items():
+            if isinstance(column, (np.ndarray, DictionaryColumn)) and len(column) != self.length:
+                raise ValueError(f"column {name!r} has {len(column)} rows, ts has {self.length}")
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __repr__(self) -> str:
+        return f"<Block of {self.length} {event_name(self.cls)}>"
+
+    @property
+    def ts(self) -> NDArray[np.int64]:
+        """int64 (n,), nanoseconds UTC."""
+        return cast("NDArray[np.int64]", self.columns["ts"])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one column as an array (n,), whatever its encoding."""
+        column = self.columns[name]
+        if isinstance(column, np.ndarray):
+            return column
+        if isinstance(column, DictionaryColumn):
+            decoded: NDArray[Any] = np.array(column.values, dtype=object)[column.codes]
+            return decoded
+        return np.full(self.length, column)
+
+    def slice(self, start: int, stop: int) -> Block[E]:
+        """Return the rows ``start`` to ``stop`` as views of the same arrays."""
+        rows = slice(start, stop)
+        return Block(self.cls, {name: _rows(column, rows) for name, column in self.columns.items()})
+
+    def copy(self) -> Block[E]:
+        """Return a block that owns its arrays, so that a slice does not keep its base alive."""
+        return Block(self.cls, {name: _copy(column) for name, column in self.columns.items()})
+
+    def events(self) -> list[E]:
+        """Return the block as single events; made once and shared by all who ask."""
+        if self._events is None:
+            columns = [_listed(column, self.length) for column in self.columns.values()]
+            self._events = [self.cls(*row) for row in zip(*columns, strict=True)]
+        return self._events
+
+    def __iter__(self) -> Iterator[E]:
+        return iter(self.events())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(_size(column) for column in self.columns.values())
+
+
+def _rows(column: Column, rows: slice) -> Column:
+    return column[rows] if isinstance(column, (np.ndarray, DictionaryColumn)) else column
+
+
+def _copy(column: Column) -> Column:
+    if isinstance(column, np.ndarray):
+        return column.copy()
+    if isinstance(column, DictionaryColumn):
+        return DictionaryColumn(column.codes.copy(), column.values)
+    return column
+
+
+def _listed(column: Column, length: int) -> list[Any]:
+    if isinstance(column, np.ndarray):
+        listed: list[Any] = column.tolist()
+        return [tuple(row) for row in listed] if column.ndim > 1 else listed
+    if isinstance(column, DictionaryColumn):
+        return column.tolist()
+    return [column] * length
+
+
+def _size(column: Column) -> int:
+    if isinstance(column, np.ndarray):
+        return column.nbytes
+    return column.codes.nbytes if isinstance(column, DictionaryColumn) else 0
