@@ -12,6 +12,7 @@ __all__ = [
     "Cancel",
     "Features",
     "Fill",
+    "FillMoment",
     "Order",
     "OrderType",
     "PortfolioUpdate",
@@ -29,6 +30,7 @@ Side: TypeAlias = Literal["buy", "sell"]
 PositionSide: TypeAlias = Literal["long", "short"]
 OrderType: TypeAlias = Literal["market", "limit", "stop", "stop_limit"]
 TimeInForce: TypeAlias = Literal["gtc", "day"]
+FillMoment: TypeAlias = Literal["open", "intrabar", "close"]
 SignalAction: TypeAlias = Literal["target", "buy", "sell", "close", "cancel"]
 
 
@@ -88,8 +90,10 @@ class Order(Event, frozen=True, gc=False, tag="ORDER"):
         order_id: Counter, unique in its lane, from 1.
         quantity: Units, or None to be resolved when the order fills.
         target: With ``quantity`` None: the exposure to reach, as a multiple of the full position.
-        reduce_only: The order may shrink or close a position, never open or enlarge one.
-        oco_group: Orders of one group cancel each other (one cancels others); 0 for none.
+        trailing_pct: With ``type`` stop: the stop follows the best price since entry at this many
+            percent.
+        reduce_only: The order may shrink or close a position, never open or enlarge one; it ends
+            with the position.
         reason: Why it exists; becomes the exit reason of the trade it closes.
     """
 
@@ -104,8 +108,8 @@ class Order(Event, frozen=True, gc=False, tag="ORDER"):
     limit_price: float | None = None
     stop_price: float | None = None
     time_in_force: TimeInForce = "gtc"
+    trailing_pct: float | None = None
     reduce_only: bool = False
-    oco_group: int = 0
     stop_loss: float | None = None
     take_profit: float | None = None
     reason: str = "signal"
@@ -123,7 +127,7 @@ class Reject(Event, frozen=True, gc=False, tag="REJECT"):
 
 
 class Cancel(Event, frozen=True, gc=False, tag="CANCEL"):
-    """A working order ended without a fill, or is to be ended."""
+    """A working order ended without a fill, or before all of it was filled."""
 
     key_field: ClassVar[str | None] = "symbol"
 
@@ -141,6 +145,7 @@ class Fill(Event, frozen=True, gc=False, tag="FILL"):
         price: Quote currency per unit, slippage included.
         commission: Quote currency.
         slippage: Quote currency lost against the price without slippage.
+        moment: When in the bar: at its open, between open and close, or at its close.
     """
 
     key_field: ClassVar[str | None] = "symbol"
@@ -154,17 +159,19 @@ class Fill(Event, frozen=True, gc=False, tag="FILL"):
     price: float
     commission: float
     slippage: float
+    moment: FillMoment
     reason: str
 
 
 class PositionOpen(Event, frozen=True, gc=False, tag="POSITION_OPEN"):
-    """A symbol went from flat to a position."""
+    """A symbol went from flat to a position; ``order_id`` is the order that did it."""
 
     key_field: ClassVar[str | None] = "symbol"
     correlation_field: ClassVar[str | None] = "position_id"
 
     symbol: str
     position_id: str
+    order_id: int
     side: PositionSide
     quantity: float
     price: float

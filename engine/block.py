@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from admf.engine.events import Event, event_name
 
-__all__ = ["Block", "Column", "DictionaryColumn"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+__all__ = ["Block", "Column", "DictionaryColumn", "event_class", "is_block", "last_ts"]
 
 E = TypeVar("E", bound=Event)
 
@@ -32,7 +36,7 @@ class DictionaryColumn:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, rows: slice) -> DictionaryColumn:
+    def __getitem__(self, rows: slice | NDArray[np.bool_]) -> DictionaryColumn:
         return DictionaryColumn(self.codes[rows], self.values)
 
     def tolist(self) -> list[str]:
@@ -79,6 +83,13 @@ class Block(Generic[E]):
     def __repr__(self) -> str:
         return f"<Block of {self.length} {event_name(self.cls)}>"
 
+    @classmethod
+    def of(cls, events: Sequence[E]) -> Block[E]:
+        """Return a block of the given events, which must be of one type and at least one."""
+        kind = type(events[0])
+        fields = zip(*(msgspec.structs.astuple(event) for event in events), strict=True)
+        return cls(kind, dict(zip(kind.__struct_fields__, map(_column, fields), strict=True)))
+
     @property
     def ts(self) -> NDArray[np.int64]:
         """int64 (n,), nanoseconds UTC."""
@@ -97,6 +108,10 @@ class Block(Generic[E]):
     def slice(self, start: int, stop: int) -> Block[E]:
         """Return the rows ``start`` to ``stop`` as views of the same arrays."""
         rows = slice(start, stop)
+        return Block(self.cls, {name: _rows(column, rows) for name, column in self.columns.items()})
+
+    def select(self, rows: NDArray[np.bool_]) -> Block[E]:
+        """Return a copy of the rows where ``rows``, bool (n,), is true."""
         return Block(self.cls, {name: _rows(column, rows) for name, column in self.columns.items()})
 
     def copy(self) -> Block[E]:
@@ -119,7 +134,31 @@ class Block(Generic[E]):
         return sum(_size(column) for column in self.columns.values())
 
 
-def _rows(column: Column, rows: slice) -> Column:
+def is_block(item: object) -> TypeIs[Block[Any]]:
+    """Whether a published item is a block rather than a single event."""
+    return item.__class__ is Block
+
+
+def event_class(item: Event | Block[Any]) -> type[Event]:
+    """Return the class of an event, or of the events in a block."""
+    return item.cls if is_block(item) else type(item)
+
+
+def last_ts(item: Event | Block[Any]) -> int:
+    """Return the time of an event, or of the last event in a block."""
+    return int(item.ts[-1]) if is_block(item) else item.ts
+
+
+def _column(values: tuple[Any, ...]) -> Column:
+    if isinstance(values[0], str):
+        distinct = list(dict.fromkeys(values))
+        codes = np.array([distinct.index(value) for value in values], dtype=np.int32)
+        return DictionaryColumn(codes, distinct)
+    column = np.array(values)
+    return column.astype(object) if column.dtype.kind == "U" else column
+
+
+def _rows(column: Column, rows: slice | NDArray[np.bool_]) -> Column:
     return column[rows] if isinstance(column, (np.ndarray, DictionaryColumn)) else column
 
 

@@ -53,8 +53,9 @@ __all__ = [
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    spelling = {other.casefold(): other for other in known}
+    near = difflib.get_close_matches(name.casefold(), spelling, n=1, cutoff=0.6)
+    return f" (did you mean {spelling[near[0]]!r}?)" if near else ""
 
 
 class Problem(msgspec.Struct, frozen=True):

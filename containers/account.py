@@ -1,0 +1,126 @@
+"""Cash and positions of one lane, as its fills make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from admf.containers.events import Fill, FillMoment, PositionSide
+
+__all__ = ["Account", "Position"]
+
+
+class Position(msgspec.Struct):
+    """An open position and what its trade has cost so far.
+
+    Args:
+        direction: 1 for long, -1 for short.
+        quantity: Units now, positive.
+        entered: Units entered in total.
+        entry_value: Sum of quantity * price of the entries, quote currency.
+        exited: Units left in total.
+        exit_value: Sum of quantity * price of the exits.
+        commission: Of all fills so far.
+    """
+
+    position_id: str
+    symbol: str
+    direction: int
+    entry_ts: int
+    entry_moment: FillMoment
+    quantity: float = 0.0
+    entered: float = 0.0
+    entry_value: float = 0.0
+    exited: float = 0.0
+    exit_value: float = 0.0
+    commission: float = 0.0
+
+    @property
+    def side(self) -> PositionSide:
+        """Long or short."""
+        return "long" if self.direction > 0 else "short"
+
+    @property
+    def entry_price(self) -> float:
+        """Quantity-weighted mean price of the entries."""
+        return self.entry_value / self.entered
+
+    @property
+    def exit_price(self) -> float:
+        """Quantity-weighted mean price of the exits."""
+        return self.exit_value / self.exited
+
+    @property
+    def pnl(self) -> float:
+        """Profit of what was exited against what was entered, after commission."""
+        return self.direction * (self.exit_value - self.entry_value) - self.commission
+
+    def apply(self, fill: Fill) -> None:
+        """Take in a fill that enlarges or shrinks the position."""
+        self.commission += fill.commission
+        if (fill.side == "buy") == (self.direction > 0):
+            self.quantity += fill.quantity
+            self.entered += fill.quantity
+            self.entry_value += fill.quantity * fill.price
+        else:
+            left = self.quantity - fill.quantity
+            self.quantity = left if left > 1e-12 * self.entered else 0.0
+            self.exited += fill.quantity
+            self.exit_value += fill.quantity * fill.price
+
+
+class Account:
+    """Cash and open positions; only the portfolio's container changes it, on FILL events.
+
+    Args:
+        initial_capital: Quote currency.
+
+    Attributes:
+        cash: Quote currency.
+        positions: The open positions by symbol.
+    """
+
+    def __init__(self, initial_capital: float) -> None:
+        self.cash = initial_capital
+        self.positions: dict[str, Position] = {}
+        self._opened = 0
+
+    def quantity(self, symbol: str) -> float:
+        """Return the units held, negative when short."""
+        position = self.positions.get(symbol)
+        return 0.0 if position is None else position.direction * position.quantity
+
+    def position_id(self, symbol: str) -> str:
+        """Return the id of the open position, or the one that the next position will get."""
+        position = self.positions.get(symbol)
+        return f"{symbol}-{self._opened + 1}" if position is None else position.position_id
+
+    def equity(self, price: Callable[[str], float]) -> float:
+        """Return cash + sum(position * price)."""
+        equity = self.cash
+        for symbol, position in self.positions.items():
+            equity += position.direction * position.quantity * price(symbol)
+        return equity
+
+    def exposure(self, price: Callable[[str], float]) -> float:
+        """Return sum(abs(position) * price)."""
+        return sum(item.quantity * price(symbol) for symbol, item in self.positions.items())
+
+    def apply(self, fill: Fill) -> Position:
+        """Take in a fill; a position that it makes flat is no longer among the open ones."""
+        sign = 1 if fill.side == "buy" else -1
+        self.cash -= sign * fill.quantity * fill.price + fill.commission
+        position = self.positions.get(fill.symbol)
+        if position is None:
+            position = self._open(fill, sign)
+        position.apply(fill)
+        if position.quantity == 0.0:
+            del self.positions[fill.symbol]
+        return position
+
+    def _open(self, fill: Fill, direction: int) -> Position:
+        position = Position(fill.position_id, fill.symbol, direction, fill.ts, fill.moment)
+        self._opened += 1
+        self.positions[fill.symbol] = position
+        return position

@@ -1,0 +1,146 @@
+"""A block of bars in the form in which lanes walk through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.containers.events import Bar
+from admf.engine.block import Block, DictionaryColumn
+
+__all__ = ["BarTable"]
+
+Rows: TypeAlias = NDArray[np.int64]
+
+
+class BarTable:
+    """One block of bars by time step and symbol; made once and shared by all lanes.
+
+    Args:
+        block: The bars, sorted by time and, within a time step, by the order of ``symbols``.
+        symbols: The traded symbols.
+        first_step: Index of the block's first time step within the window.
+        closes_before: Last close of each symbol before the block, for those that have one.
+        window_steps: Number of time steps of the window.
+
+    Attributes:
+        ts: int64 (steps,), the time of each step.
+        steps: Number of time steps.
+        is_last: Whether the window ends with this block.
+    """
+
+    def __init__(
+        self,
+        block: Block[Bar],
+        symbols: tuple[str, ...],
+        *,
+        first_step: int,
+        closes_before: Mapping[str, float],
+        window_steps: int,
+    ) -> None:
+        self.block = block
+        self.symbols = symbols
+        self.first_step = first_step
+        self._closes_before = closes_before
+        starts = np.flatnonzero(np.diff(block.ts, prepend=block.ts[0] - 1))
+        self.ts: NDArray[np.int64] = block.ts[starts]
+        self.steps = len(starts)
+        self.is_last = first_step + self.steps >= window_steps
+        self._starts: list[int] = [*starts.tolist(), len(block)]
+        self._row_at = self._rows_by_symbol()
+        self._last_row = {name: np.maximum.accumulate(rows) for name, rows in self._row_at.items()}
+
+    def rows(self, step: int) -> range:
+        """Return the rows of a time step."""
+        return range(self._starts[step], self._starts[step + 1])
+
+    def row_at(self, symbol: str, step: int) -> int:
+        """Return the row of a symbol's bar at a time step; -1 if it has none."""
+        return int(self._row_at[symbol][step])
+
+    def last_close(self, symbol: str, step: int) -> float:
+        """Return a symbol's latest close at the end of a step; NaN before its first bar.
+
+        Step -1 stands for the end of the block before.
+        """
+        row = int(self._last_row[symbol][step]) if step >= 0 else -1
+        return self.close[row] if row >= 0 else self._closes_before.get(symbol, np.nan)
+
+    def closes(self, symbol: str) -> NDArray[np.float64]:
+        """Return a symbol's latest close at the end of each step, float64 (steps,)."""
+        return self._closes[symbol]
+
+    def rows_of(self, symbol: str) -> NDArray[np.int64]:
+        """Return all rows of a symbol, int64 (bars,)."""
+        rows = self._row_at[symbol]
+        return rows[rows >= 0]
+
+    @cached_property
+    def step_of_row(self) -> NDArray[np.int64]:
+        """int64 (rows,), the time step of each row."""
+        return np.repeat(np.arange(self.steps), np.diff(self._starts))
+
+    @cached_property
+    def bars(self) -> list[Bar]:
+        """The bars as single events."""
+        return self.block.events()
+
+    @cached_property
+    def symbol(self) -> list[str]:
+        """The symbol of each row."""
+        column = self.block.columns["symbol"]
+        return [column] * len(self.block) if isinstance(column, str) else self._symbol_list()
+
+    @cached_property
+    def open(self) -> list[float]:
+        """The open of each row, as plain floats."""
+        return self._prices("open")
+
+    @cached_property
+    def high(self) -> list[float]:
+        """The high of each row."""
+        return self._prices("high")
+
+    @cached_property
+    def low(self) -> list[float]:
+        """The low of each row."""
+        return self._prices("low")
+
+    @cached_property
+    def close(self) -> list[float]:
+        """The close of each row."""
+        return self._prices("close")
+
+    @cached_property
+    def _closes(self) -> dict[str, NDArray[np.float64]]:
+        closes = self.block.column("close")
+        filled: dict[str, NDArray[np.float64]] = {}
+        for name, rows in self._last_row.items():
+            before = self._closes_before.get(name, np.nan)
+            filled[name] = np.where(rows >= 0, closes[np.maximum(rows, 0)], before)
+        return filled
+
+    def _prices(self, name: str) -> list[float]:
+        prices: list[float] = self.block.column(name).tolist()
+        return prices
+
+    def _symbol_list(self) -> list[str]:
+        symbols: list[str] = self.block.column("symbol").tolist()
+        return symbols
+
+    def _rows_by_symbol(self) -> dict[str, Rows]:
+        column = self.block.columns["symbol"]
+        if isinstance(column, str):
+            return {column: np.arange(self.steps)}
+        if not isinstance(column, DictionaryColumn):
+            raise TypeError("the symbols of a bar block are one name or a dictionary column")
+        found: dict[str, Rows] = {}
+        for code, name in enumerate(column.values):
+            own = np.flatnonzero(column.codes == code)
+            found[name] = np.full(self.steps, -1)
+            found[name][self.step_of_row[own]] = own
+        return found

@@ -1,0 +1,48 @@
+"""What the windows of one host share: market data that is loaded once, and the user's modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from admf.containers.config import DataConfig
+from admf.containers.features import FeatureStore
+from admf.containers.readers import load_market_data
+
+__all__ = ["DataCatalog", "UserModules"]
+
+
+class DataCatalog:
+    """Loads each data set once, with the features computed on it.
+
+    Args:
+        frames: Data frames by symbol, for ``source: frames``.
+    """
+
+    def __init__(self, frames: Mapping[str, object] | None = None) -> None:
+        self._frames = frames
+        self._stores: dict[tuple[DataConfig, str | None], FeatureStore] = {}
+
+    def load(self, config: DataConfig, benchmark: str | None = None) -> FeatureStore:
+        """Return the features of a data set, which hold its market data; reads it if need be.
+
+        Raises:
+            DataError: The data cannot be used.
+        """
+        key = (config, benchmark)
+        if key not in self._stores:
+            extra = () if benchmark is None or benchmark in config.symbols else (benchmark,)
+            data = load_market_data(config, frames=self._frames, extra_symbols=extra)
+            self._stores[key] = FeatureStore(data)
+        return self._stores[key]
+
+
+class UserModules:
+    """Where the user's own strategies are found.
+
+    Args:
+        folder: Folder of the experiment file; None for what Python finds by itself.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder

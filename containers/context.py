@@ -1,0 +1,194 @@
+"""What a per-bar strategy is given: its lane's state, the features, and a way to act."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.containers.account import Account
+from admf.containers.events import Bar, OrderType, Side, Signal, TimeInForce
+from admf.containers.market import Market, Quotes
+from admf.engine.bus import Bus
+from admf.engine.errors import did_you_mean
+
+__all__ = ["BarContext"]
+
+
+class BarContext:
+    """The `Context` of one lane; the lane moves it from bar to bar.
+
+    Args:
+        scope: Where signals go.
+        source: Id under which they are published.
+        account: The lane's cash and positions.
+        market: The window's market data.
+        quotes: The lane's place in it.
+        seed: Seed of the lane's generator.
+
+    Attributes:
+        acted: Whether a signal was published since the last move.
+    """
+
+    def __init__(
+        self,
+        scope: Bus,
+        source: str,
+        *,
+        account: Account,
+        market: Market,
+        quotes: Quotes,
+        seed: int,
+    ) -> None:
+        self.acted = False
+        self._scope = scope
+        self._source = source
+        self._account = account
+        self._market = market
+        self._quotes = quotes
+        self._rng = np.random.default_rng(seed)
+        self._columns: dict[object, NDArray[np.float64]] = {}
+        self._bar_index = dict.fromkeys(market.symbols, -1)
+        self._symbol = market.symbols[0]
+        self._ts = 0
+
+    def move_to(self, bar: Bar) -> None:
+        """Go on to the next bar of a symbol."""
+        self._symbol, self._ts = bar.symbol, bar.ts
+        self._bar_index[bar.symbol] += 1
+        self.acted = False
+
+    @property
+    def position(self) -> float:
+        """Units of the bar's symbol, negative when short."""
+        return self._account.quantity(self._symbol)
+
+    @property
+    def equity(self) -> float:
+        """Cash and positions at the last closes, quote currency."""
+        return self._account.equity(self._quotes.price)
+
+    @property
+    def cash(self) -> float:
+        """Quote currency."""
+        return self._account.cash
+
+    @property
+    def bar_index(self) -> int:
+        """Index of this bar among its symbol's bars in the window, from 0."""
+        return self._bar_index[self._symbol]
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The lane's own generator, seeded from the experiment."""
+        return self._rng
+
+    def feature(
+        self, function: str, *params: float, on: str | None = None, output: str | None = None
+    ) -> float:
+        """Return an indicator at this bar, NaN while it warms up."""
+        key = (self._symbol, function, params, on, output)
+        column = self._columns.get(key)
+        if column is None:
+            view = self._market.feature_window(self._symbol)
+            column = self._columns[key] = view(function, *params, on=on, output=output)
+        return column.item(self._bar_index[self._symbol])
+
+    def buy(
+        self,
+        quantity: float | None = None,
+        *,
+        limit: float | None = None,
+        stop: float | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        time_in_force: TimeInForce = "gtc",
+        symbol: str | None = None,
+    ) -> None:
+        """Ask for a purchase."""
+        self._order("buy", quantity, limit, stop, stop_loss, take_profit, time_in_force, symbol)
+
+    def sell(
+        self,
+        quantity: float | None = None,
+        *,
+        limit: float | None = None,
+        stop: float | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        time_in_force: TimeInForce = "gtc",
+        symbol: str | None = None,
+    ) -> None:
+        """Ask for a sale."""
+        self._order("sell", quantity, limit, stop, stop_loss, take_profit, time_in_force, symbol)
+
+    def close(self, *, symbol: str | None = None) -> None:
+        """Flatten the position."""
+        self._publish(Signal(self._ts, self._known(symbol), "close"))
+
+    def target(self, exposure: float, *, symbol: str | None = None) -> None:
+        """Ask for an exposure, as a multiple of the sizing's full position, negative for short."""
+        if not math.isfinite(exposure):
+            raise ValueError(f"exposure must be finite, got {exposure}")
+        self._publish(Signal(self._ts, self._known(symbol), "target", target=float(exposure)))
+
+    def cancel(self, *, symbol: str | None = None) -> None:
+        """Withdraw the symbol's working entry orders."""
+        self._publish(Signal(self._ts, self._known(symbol), "cancel"))
+
+    def _order(
+        self,
+        side: Side,
+        quantity: float | None,
+        limit: float | None,
+        stop: float | None,
+        stop_loss: float | None,
+        take_profit: float | None,
+        time_in_force: TimeInForce,
+        symbol: str | None,
+    ) -> None:
+        numbers = {
+            "quantity": quantity,
+            "limit": limit,
+            "stop": stop,
+            "stop_loss": stop_loss,
+            "take_profit": take_profit,
+        }
+        for name, value in numbers.items():
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        if time_in_force not in ("gtc", "day"):
+            raise ValueError(f"time_in_force must be 'gtc' or 'day', got {time_in_force!r}")
+        self._publish(
+            Signal(
+                self._ts,
+                self._known(symbol),
+                side,
+                quantity=quantity,
+                type=_order_type(limit, stop),
+                limit_price=limit,
+                stop_price=stop,
+                time_in_force=time_in_force,
+                stop_loss=stop_loss,
+                take_profit=take_profit,
+            )
+        )
+
+    def _known(self, symbol: str | None) -> str:
+        if symbol is None:
+            return self._symbol
+        if symbol not in self._bar_index:
+            hint = did_you_mean(symbol, self._bar_index)
+            raise ValueError(f"no symbol {symbol!r} in this window{hint}")
+        return symbol
+
+    def _publish(self, signal: Signal) -> None:
+        self.acted = True
+        self._scope.publish(signal, source=self._source)
+
+
+def _order_type(limit: float | None, stop: float | None) -> OrderType:
+    if stop is not None:
+        return "stop" if limit is None else "stop_limit"
+    return "market" if limit is None else "limit"

@@ -1,0 +1,258 @@
+"""Execution: holds the working orders and fills them against the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from admf.containers.account import Account
+from admf.containers.config import ExecutionConfig
+from admf.containers.costs import Costs
+from admf.containers.events import (
+    Cancel,
+    Fill,
+    FillMoment,
+    Order,
+    PositionClose,
+    Reject,
+    Side,
+    Signal,
+)
+from admf.containers.market import Quotes
+from admf.containers.orders import BarPrices, Match, Moment, WorkingOrder, match
+from admf.containers.sizing import Sizer
+from admf.containers.times import DAY_NS
+from admf.engine.bus import Bus
+from admf.engine.container import Container
+
+__all__ = ["ExecutionContainer", "Limits"]
+
+
+class Limits(Protocol):
+    """What execution asks before it enlarges a position."""
+
+    def refusal(self, symbol: str, quantity: float, price: float, commission: float) -> str:
+        """Return why a position may not grow by ``quantity`` (signed) units; empty if it may."""
+        ...
+
+
+class ExecutionContainer(Container):
+    """Fills a lane's orders in the order of a bar: open, in between, close.
+
+    The lane gives it the turn: `open_bar`, then `fill_next` until it returns False, with every
+    FILL handled by all before the next is made.
+
+    Args:
+        container_id: Id, e.g. ``execution_001``.
+        config: When orders fill and what that costs.
+        scope: The lane's scope.
+        account: The lane's cash and positions, only read here.
+        sizer: Decides quantities that an order leaves open.
+        costs: Commission and slippage.
+        limits: The lane's risk.
+        quotes: The lane's place in the bars.
+    """
+
+    def __init__(
+        self,
+        container_id: str,
+        config: ExecutionConfig,
+        *,
+        scope: Bus,
+        account: Account,
+        sizer: Sizer,
+        costs: Costs,
+        limits: Limits,
+        quotes: Quotes,
+        depends_on: Sequence[str] = (),
+    ) -> None:
+        super().__init__(container_id, "execution", config, scope=scope, depends_on=depends_on)
+        self.fills_at_close = config.fill_on == "close"
+        self._account = account
+        self._sizer = sizer
+        self._costs = costs
+        self._limits = limits
+        self._quotes = quotes
+        self._working: dict[int, WorkingOrder] = {}
+        self._moment: Moment = "earlier"
+
+    async def on_start(self) -> None:
+        """Take orders, and end those whose reason is gone."""
+        self.subscribe(Order, self._on_order)
+        self.subscribe(PositionClose, self._on_position_close)
+        self.subscribe(Signal, self._on_signal)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are working orders, so that the next bar has to be looked at."""
+        return bool(self._working)
+
+    # -- the lane's turns -------------------------------------------------------------------------
+
+    def open_bar(self, symbol: str, ts: int) -> None:
+        """Begin a bar: all orders in the book came earlier, and old day orders expire."""
+        self._moment = "open"
+        for working in self._of(symbol):
+            working.came = "earlier"
+            if working.order.time_in_force == "day":
+                day = ts // DAY_NS
+                working.last_day = day if working.last_day is None else working.last_day
+                if day > working.last_day:
+                    self._cancel(working, "expired")
+
+    def fill_next(self, symbol: str, bar: BarPrices) -> bool:
+        """Make the next fill of a bar, or refuse an order; False if the bar fills nothing more."""
+        best: tuple[Match, WorkingOrder] | None = None
+        for working in self._working.values():
+            if working.order.symbol == symbol and (found := match(working, bar)) is not None:
+                best = (found, working) if best is None or found.rank < best[0].rank else best
+        if best is None:
+            return False
+        found, working = best
+        if found.moment == "intrabar":
+            self._moment = "intrabar"
+        self._execute(working, found.price, found.moment)
+        return True
+
+    def fill_next_at_close(self, symbol: str, close: float) -> bool:
+        """Fill the next market order of a symbol at the close; False if there is none."""
+        for working in self._working.values():
+            if working.order.symbol == symbol and working.is_market:
+                self._execute(working, close, "close")
+                return True
+        return False
+
+    def close_bar(self, symbol: str, high: float, low: float) -> None:
+        """End the open phase of a bar: trailing stops follow, new orders wait for the next bar."""
+        self._moment = "earlier"
+        for working in self._working.values():
+            if working.order.symbol == symbol:
+                working.trail(high, low)
+
+    def close_out(self, symbol: str, order_id: int) -> None:
+        """Drop all orders of a symbol and order its position to be closed, at the window's end."""
+        for working in self._of(symbol):
+            self._cancel(working, "end")
+        quantity = self._account.quantity(symbol)
+        if quantity:
+            side: Side = "sell" if quantity > 0 else "buy"
+            order = Order(
+                self._quotes.ts, symbol, order_id, side, target=0.0, reduce_only=True, reason="end"
+            )
+            self.scope.publish(order, source=self.id)
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def _on_order(self, order: Order) -> None:
+        new = WorkingOrder.of(order, self._moment)
+        if new.is_target:
+            for older in filter(_is_target, self._of(order.symbol)):
+                self._cancel(older, "replaced")
+        self._working[order.order_id] = new
+
+    def _on_position_close(self, event: PositionClose) -> None:
+        for working in self._of(event.symbol):
+            if working.order.reduce_only:
+                self._cancel(working, "position_closed")
+
+    def _on_signal(self, signal: Signal) -> None:
+        if signal.action == "cancel":
+            for working in self._of(signal.symbol):
+                if not working.order.reduce_only:
+                    self._cancel(working, "cancelled")
+
+    # -- one order --------------------------------------------------------------------------------
+
+    def _of(self, symbol: str) -> list[WorkingOrder]:
+        return [it for it in self._working.values() if it.order.symbol == symbol]
+
+    def _execute(self, working: WorkingOrder, reference: float, moment: FillMoment) -> None:
+        """Make an order's next fill, or end the order if there is none to make."""
+        order = working.order
+        leg = self._next_leg(working, reference)
+        if leg.quantity == 0.0:
+            self._end_without_fill(working)
+            return
+        side: Side = "buy" if leg.quantity > 0 else "sell"
+        price = self._costs.price(side, reference)
+        commission = self._costs.commission(abs(leg.quantity), price)
+        if not leg.reduces:
+            refusal = self._limits.refusal(order.symbol, leg.quantity, price, commission)
+            if refusal:
+                self._reject(working, refusal)
+                return
+        if leg.is_last:
+            del self._working[order.order_id]
+        elif working.left is not None:
+            working.left -= abs(leg.quantity)
+        fill = Fill(
+            ts=self._quotes.ts,
+            symbol=order.symbol,
+            order_id=order.order_id,
+            position_id=self._account.position_id(order.symbol),
+            side=side,
+            quantity=abs(leg.quantity),
+            price=price,
+            commission=commission,
+            slippage=abs(price - reference) * abs(leg.quantity),
+            moment=moment,
+            reason=order.reason,
+        )
+        self.scope.publish(fill, source=self.id)
+
+    def _next_leg(self, working: WorkingOrder, reference: float) -> _Leg:
+        order = working.order
+        held = self._account.quantity(order.symbol)
+        if order.target is not None:
+            return self._leg_to_target(order.symbol, order.target, held, reference)
+        sign = 1 if order.side == "buy" else -1
+        if held * sign < 0:
+            if working.left is not None and working.left <= abs(held):
+                return _Leg(sign * working.left, reduces=True, is_last=True)
+            return _Leg(-held, reduces=True, is_last=order.reduce_only)
+        if order.reduce_only:
+            return _Leg(0.0)
+        if working.left is not None:
+            return _Leg(sign * self._sizer.rounded(working.left))
+        price = self._costs.price(order.side, reference)
+        return _Leg(sign * self._sizer.full_position(order.symbol, price))
+
+    def _leg_to_target(self, symbol: str, target: float, held: float, reference: float) -> _Leg:
+        if target == 0.0 or held * target < 0:
+            return _Leg(-held, reduces=True, is_last=target == 0.0)
+        price = self._costs.price("buy" if target > 0 else "sell", reference)
+        units = self._sizer.full_position(symbol, price, abs(target))
+        change = (units if target > 0 else -units) - held
+        return _Leg(change, reduces=change * held < 0)
+
+    def _end_without_fill(self, working: WorkingOrder) -> None:
+        order = working.order
+        there = self._account.quantity(order.symbol) != 0.0 or order.target == 0.0
+        if order.reduce_only or (order.target is not None and there):
+            self._cancel(working, "nothing_to_do")
+        else:
+            self._reject(working, "zero_quantity")
+
+    def _reject(self, working: WorkingOrder, reason: str) -> None:
+        order = working.order
+        del self._working[order.order_id]
+        reject = Reject(self._quotes.ts, order.symbol, order.order_id, reason)
+        self.scope.publish(reject, source=self.id)
+
+    def _cancel(self, working: WorkingOrder, reason: str) -> None:
+        order = working.order
+        del self._working[order.order_id]
+        cancel = Cancel(self._quotes.ts, order.symbol, order.order_id, reason)
+        self.scope.publish(cancel, source=self.id)
+
+
+class _Leg(NamedTuple):
+    """The next fill of an order, in signed units; it never crosses zero."""
+
+    quantity: float
+    reduces: bool = False
+    is_last: bool = True
+
+
+def _is_target(working: WorkingOrder) -> bool:
+    return working.is_target

@@ -1,0 +1,173 @@
+"""TA-Lib's functions: which there are, what they take, and their values over whole columns."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.engine.errors import ConfigError, did_you_mean
+
+__all__ = ["BAR_COLUMNS", "Indicator", "indicator_names", "resolve_indicator"]
+
+BAR_COLUMNS = ("open", "high", "low", "close", "volume")
+_FIXED_INPUT = "prices"
+
+
+class Indicator(msgspec.Struct, frozen=True):
+    """A TA-Lib function with its inputs and parameters settled.
+
+    Args:
+        function: TA-Lib's name in lower case.
+        inputs: Columns of the bars, in TA-Lib's order.
+        parameters: All parameters, in TA-Lib's order, defaults filled in.
+        outputs: Names of what it returns.
+        lookback: Bars before the first value.
+    """
+
+    function: str
+    inputs: tuple[str, ...]
+    parameters: tuple[float, ...]
+    outputs: tuple[str, ...]
+    lookback: int
+
+    def compute(
+        self, columns: Mapping[str, NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], ...]:
+        """Return every output over whole columns, NaN while it warms up.
+
+        Args:
+            columns: float64 (n,) each, by name; the inputs must be among them.
+
+        Returns:
+            float64 (n,) for each of ``outputs``; integer outputs are converted.
+        """
+        function = getattr(_talib(), self.function.upper())
+        returned = function(*(columns[name] for name in self.inputs), *self.parameters)
+        arrays: tuple[NDArray[Any], ...] = returned if len(self.outputs) > 1 else (returned,)
+        return tuple(self._as_float(array) for array in arrays)
+
+    def _as_float(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        if values.dtype == np.float64:
+            return values
+        converted = values.astype(np.float64)
+        converted[: self.lookback] = np.nan  # an integer array could only say 0 here
+        return converted
+
+    def output_index(self, name: str | None) -> int:
+        """Return the position of an output; ``None`` stands for the only one.
+
+        Raises:
+            ConfigError: There is no such output, or there are several and none was chosen.
+        """
+        known = ", ".join(self.outputs)
+        if name is None:
+            if len(self.outputs) > 1:
+                raise ConfigError(f"{self.function} has several outputs; choose output= of {known}")
+            return 0
+        if name not in self.outputs:
+            hint = did_you_mean(name, self.outputs)
+            raise ConfigError(f"{self.function} has no output {name!r}{hint}; it has {known}")
+        return self.outputs.index(name)
+
+
+def indicator_names() -> list[str]:
+    """Return the names of all of TA-Lib's functions, in lower case, sorted."""
+    names: list[str] = _talib().get_functions()
+    return sorted(name.lower() for name in names)
+
+
+def resolve_indicator(function: str, params: Sequence[float], on: str | None = None) -> Indicator:
+    """Return a TA-Lib function with its inputs and parameters checked and settled.
+
+    Args:
+        function: TA-Lib's name in lower case.
+        params: Leading parameters, in TA-Lib's order; the others keep TA-Lib's defaults.
+        on: Column to read instead of the close, for a function of one free input.
+
+    Raises:
+        ConfigError: The function is not known, does not fit bars, or its parameters do not fit it.
+    """
+    known = indicator_names()
+    if function not in known:
+        hint = did_you_mean(function.lower(), known)
+        raise ConfigError(f"unknown indicator {function!r}{hint}")
+    from talib import abstract
+
+    described = cast("Any", abstract).Function(function)
+    names: dict[str, str | list[str]] = described.input_names
+    defaults: dict[str, float] = described.parameters
+    inputs = _inputs(function, names, on)
+    settled = _parameters(function, defaults, params)
+    described.set_function_args(**settled)
+    lookback = _lookback(described)
+    if lookback < 0:
+        given = ", ".join(f"{name}={value}" for name, value in settled.items())
+        raise ConfigError(
+            f"{function}: TA-Lib refuses {given} as out of range; {_usage(function, defaults)}"
+        )
+    outputs: list[str] = described.output_names
+    return Indicator(function, inputs, tuple(settled.values()), tuple(outputs), lookback)
+
+
+def _talib() -> Any:
+    """Import TA-Lib when it is needed: it takes long, and brings pandas if that is installed."""
+    import talib
+
+    return talib
+
+
+def _lookback(described: Any) -> int:
+    """Return the bars before the first value, or -1 if TA-Lib does not take the parameters."""
+    try:
+        lookback: int = described.lookback
+    except OverflowError:  # more than TA-Lib's integers hold
+        return -1
+    return lookback
+
+
+def _inputs(function: str, names: Mapping[str, str | list[str]], on: str | None) -> tuple[str, ...]:
+    """Lay out the input columns; what TA-Lib calls ``prices`` is fixed, the rest is free."""
+    free = [name for name in names if name != _FIXED_INPUT]
+    inputs: list[str] = []
+    for name, default in names.items():
+        if name == _FIXED_INPUT:
+            inputs.extend(default)
+        else:
+            inputs.append(on if on and len(free) == 1 else str(default))
+    if on is not None and len(free) != 1:
+        raise ConfigError(f"{function} takes {', '.join(inputs)}; on={on!r} cannot replace them")
+    for column in inputs:
+        if column not in BAR_COLUMNS:
+            hint = did_you_mean(column, BAR_COLUMNS)
+            raise ConfigError(f"{function}: bars have no column {column!r}{hint}")
+    return tuple(inputs)
+
+
+def _parameters(
+    function: str, defaults: Mapping[str, float], params: Sequence[object]
+) -> dict[str, float]:
+    if len(params) > len(defaults):
+        raise ConfigError(
+            f"{function} takes at most {len(defaults)} parameters, got {len(params)}; "
+            f"{_usage(function, defaults)}"
+        )
+    settled = dict(defaults)
+    for name, value in zip(defaults, params, strict=False):
+        kind = numbers.Integral if isinstance(defaults[name], int) else numbers.Real
+        if isinstance(value, bool) or not isinstance(value, kind):
+            wanted = "an integer" if kind is numbers.Integral else "a number"
+            raise ConfigError(
+                f"{function}: {name} must be {wanted}, got {value!r}; {_usage(function, defaults)}"
+            )
+        settled[name] = type(defaults[name])(value)
+    return settled
+
+
+def _usage(function: str, defaults: Mapping[str, float]) -> str:
+    listed = ", ".join(f"{name}={default}" for name, default in defaults.items())
+    return f"its parameters and defaults are {function}({listed})"

@@ -1,0 +1,132 @@
+"""What all lanes of a window share: the bars, the features and where the window lies in them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.containers.bar_table import BarTable
+from admf.containers.events import Bar
+from admf.containers.features import FeatureStore, FeatureWindow
+from admf.containers.market_data import Bars, MarketData
+from admf.engine.block import Block
+
+__all__ = ["Market", "Quotes"]
+
+
+class Market:
+    """One window of market data, shared by the lanes of the window.
+
+    Args:
+        data: The bars of the whole data set.
+        features: Their features.
+        start_step: First time step of the window.
+        stop_step: The step after its last.
+        benchmark: Symbol to compare with, traded or extra.
+    """
+
+    def __init__(
+        self,
+        data: MarketData,
+        features: FeatureStore,
+        *,
+        start_step: int,
+        stop_step: int,
+        benchmark: str | None = None,
+    ) -> None:
+        self.data = data
+        self.features = features
+        self.start_step = start_step
+        self.stop_step = stop_step
+        self.symbols = data.symbols
+        self._benchmark = None if benchmark is None else data.last_closes(benchmark)
+        self._table: BarTable | None = None
+
+    def bars(self, symbol: str) -> Bars:
+        """Return a symbol's bars in the window."""
+        return self.data.bars(symbol)[slice(*self._range(symbol))]
+
+    def feature_window(self, symbol: str) -> FeatureWindow:
+        """Return the features of a symbol's bars in the window."""
+        return self.features.window(symbol, *self._range(symbol))
+
+    def table(self, block: Block[Bar]) -> BarTable:
+        """Return a published block as a table; the lanes ask for it one after the other."""
+        table = self._table
+        if table is None or table.block is not block:
+            table = self._table = self._next_table(block, table)
+        return table
+
+    def benchmark_closes(self, table: BarTable) -> NDArray[np.float64]:
+        """Return the benchmark's latest close at each step, float64 (steps,), NaN without one."""
+        if self._benchmark is None:
+            return np.full(table.steps, np.nan)
+        first = self.start_step + table.first_step
+        return self._benchmark[first : first + table.steps]
+
+    def closes_before(self, symbol: str, ts: int, count: int) -> NDArray[np.float64]:
+        """Return a symbol's last ``count`` closes (or fewer) of bars before a time."""
+        bars = self.data.bars(symbol)
+        stop = int(np.searchsorted(bars.ts, ts))
+        return bars.close[max(0, stop - count) : stop]
+
+    def _range(self, symbol: str) -> tuple[int, int]:
+        return self.data.bar_range(symbol, self.start_step, self.stop_step)
+
+    def _next_table(self, block: Block[Bar], before: BarTable | None) -> BarTable:
+        first = 0 if before is None else before.first_step + before.steps
+        closes = {}
+        if before is not None:
+            closes = {name: before.last_close(name, before.steps - 1) for name in self.symbols}
+        return BarTable(
+            block,
+            self.symbols,
+            first_step=first,
+            closes_before=closes,
+            window_steps=self.stop_step - self.start_step,
+        )
+
+
+class Quotes:
+    """The price of each symbol as a lane knows it at its place in the bars.
+
+    Attributes:
+        table: The block the lane is in.
+        step: The time step the lane is at.
+        closed: Whether the step's bars are closed; before that only their opens are known.
+    """
+
+    __slots__ = ("closed", "step", "table")
+
+    def __init__(self) -> None:
+        self.table: BarTable | None = None
+        self.step = 0
+        self.closed = False
+
+    def move_to(self, table: BarTable, step: int, *, closed: bool) -> None:
+        """Set the place."""
+        self.table, self.step, self.closed = table, step, closed
+
+    @property
+    def here(self) -> BarTable:
+        """The block the lane is in.
+
+        Raises:
+            LookupError: No bar has arrived yet.
+        """
+        if self.table is None:
+            raise LookupError("no bar has arrived yet")
+        return self.table
+
+    @property
+    def ts(self) -> int:
+        """Time of the step, ns UTC."""
+        return int(self.here.ts[self.step])
+
+    def price(self, symbol: str) -> float:
+        """Return the latest price: this step's close or open, or else the last close before."""
+        table = self.here
+        if self.closed:
+            return table.last_close(symbol, self.step)
+        row = table.row_at(symbol, self.step)
+        return table.open[row] if row >= 0 else table.last_close(symbol, self.step - 1)

@@ -1,0 +1,217 @@
+"""Bars of all symbols as arrays on one merged time line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from admf.containers.events import Bar
+from admf.containers.times import DAY_NS
+from admf.engine.block import Block, DictionaryColumn
+from admf.engine.errors import DataError, did_you_mean
+
+__all__ = ["Bars", "MarketData"]
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+
+_COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume")
+_SATURDAY: Final = 5
+_SUNDAY: Final = 6
+
+
+class Bars:
+    """The bars of one symbol; arrays are contiguous and read-only, a slice is a view.
+
+    Args:
+        symbol: Name of the symbol.
+        ts: int64 (n,), nanoseconds UTC, strictly increasing.
+        open: float64 (n,), quote currency; ``high``, ``low`` and ``close`` likewise.
+        volume: float64 (n,), units.
+
+    Raises:
+        ValueError: The arrays differ in length.
+    """
+
+    __slots__ = ("close", "high", "low", "open", "symbol", "ts", "volume")
+
+    def __init__(
+        self,
+        symbol: str,
+        ts: ArrayLike,
+        open: ArrayLike,  # noqa: A002 - the name of the column
+        high: ArrayLike,
+        low: ArrayLike,
+        close: ArrayLike,
+        volume: ArrayLike,
+    ) -> None:
+        self.symbol = symbol
+        self.ts: IntArray = _frozen(ts, np.int64)
+        self.open: FloatArray = _frozen(open, np.float64)
+        self.high: FloatArray = _frozen(high, np.float64)
+        self.low: FloatArray = _frozen(low, np.float64)
+        self.close: FloatArray = _frozen(close, np.float64)
+        self.volume: FloatArray = _frozen(volume, np.float64)
+        lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns of {symbol} differ in length: {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def __getitem__(self, rows: slice) -> Bars:
+        return Bars(
+            self.symbol,
+            self.ts[rows],
+            self.open[rows],
+            self.high[rows],
+            self.low[rows],
+            self.close[rows],
+            self.volume[rows],
+        )
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} Bars of {self.symbol}>"
+
+
+class MarketData:
+    """Bars of several symbols on one merged time line; never changed after it was made.
+
+    A time step is all bars of the same ``ts``. Symbols that are only looked at, as a benchmark is,
+    add no time steps and appear in no block.
+
+    Args:
+        bars: Bars of the traded symbols, in the order in which they are handled within a time step.
+        extras: Bars of symbols that are looked at but not traded.
+        timeframe: Bar size, e.g. ``1d``; None if it is not known.
+
+    Attributes:
+        symbols: The traded symbols.
+        extra_symbols: The symbols that are looked at but not traded.
+        ts: int64 (steps,), the unique times of the traded symbols' bars, sorted.
+        steps: Number of time steps.
+
+    Raises:
+        ValueError: There is no bar, a symbol comes twice, or its times do not increase.
+    """
+
+    def __init__(
+        self, bars: Sequence[Bars], *, extras: Sequence[Bars] = (), timeframe: str | None = None
+    ) -> None:
+        _check(bars, extras)
+        self._bars = {each.symbol: each for each in (*bars, *extras)}
+        self.symbols = tuple(each.symbol for each in bars)
+        self.extra_symbols = tuple(each.symbol for each in extras)
+        self.timeframe = timeframe
+        times = np.unique(np.concatenate([each.ts for each in bars]))
+        self.ts: IntArray = _frozen(times, np.int64)
+        self.steps = len(self.ts)
+
+    def __repr__(self) -> str:
+        return f"<MarketData of {', '.join(self.symbols)}: {self.steps} steps>"
+
+    def bars(self, symbol: str) -> Bars:
+        """Return all bars of a symbol, traded or extra.
+
+        Raises:
+            DataError: The symbol is not there; the message says which are.
+        """
+        try:
+            return self._bars[symbol]
+        except KeyError:
+            known = ", ".join(self._bars)
+            hint = did_you_mean(symbol, self._bars)
+            raise DataError(f"no symbol {symbol!r}{hint}; there are {known}") from None
+
+    def bar_range(self, symbol: str, step_start: int, step_stop: int) -> tuple[int, int]:
+        """Return start and stop of the time steps' bars in the symbol's own arrays."""
+        times = self.bars(symbol).ts
+        return self._index(times, step_start), self._index(times, step_stop)
+
+    def step_range(self, start_ts: int | None, end_ts: int | None) -> tuple[int, int]:
+        """Return start and stop of the time steps in ``[start_ts, end_ts)``, ns UTC.
+
+        None stands for the first step, or for the end of the data.
+        """
+        start = 0 if start_ts is None else int(np.searchsorted(self.ts, start_ts))
+        stop = self.steps if end_ts is None else int(np.searchsorted(self.ts, end_ts))
+        return start, max(start, stop)
+
+    def block(self, step_start: int, step_stop: int) -> Block[Bar]:
+        """Return the bars of a range of time steps, sorted by time and the order of symbols."""
+        parts = [
+            self._bars[symbol][slice(*self.bar_range(symbol, step_start, step_stop))]
+            for symbol in self.symbols
+        ]
+        if len(parts) == 1:
+            columns = {name: getattr(parts[0], name) for name in _COLUMNS}
+            return Block(Bar, {"symbol": self.symbols[0], **columns})
+        order = np.argsort(np.concatenate([part.ts for part in parts]), kind="stable")
+        codes = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        columns = {name: _joined(parts, name)[order] for name in _COLUMNS}
+        return Block(Bar, {"symbol": DictionaryColumn(codes[order], self.symbols), **columns})
+
+    def last_closes(self, symbol: str) -> FloatArray:
+        """Return the latest close known at each time step.
+
+        Returns:
+            float64 (steps,), quote currency; NaN before the symbol's first bar.
+        """
+        bars = self.bars(symbol)
+        index = np.searchsorted(bars.ts, self.ts, side="right") - 1
+        closes = np.full(self.steps, np.nan)
+        closes[index >= 0] = bars.close[index[index >= 0]]
+        return closes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the symbols and their arrays, whichever source they came from."""
+        digest = hashlib.sha256()
+        for symbol, bars in self._bars.items():
+            role = "traded" if symbol in self.symbols else "extra"
+            digest.update(f"{role}\0{symbol}\0{len(bars)}\0".encode())
+            digest.update(bars.ts.astype("<i8").data)
+            for name in _COLUMNS[1:]:
+                # adding 0.0 makes -0.0 the same volume as 0.0
+                digest.update(np.add(getattr(bars, name), 0.0).astype("<f8").data)
+        return digest.hexdigest()
+
+    @cached_property
+    def trades_on_weekends(self) -> bool:
+        """Whether there are bars on Saturdays and on Sundays, UTC.
+
+        One of the two is not enough: Monday's first bars east of Greenwich fall on Sunday UTC, and
+        Friday's last ones west of it on Saturday.
+        """
+        weekdays = (self.ts // DAY_NS + 3) % 7
+        return bool(np.any(weekdays == _SATURDAY) and np.any(weekdays == _SUNDAY))
+
+    def _index(self, times: IntArray, step: int) -> int:
+        edge = int(self.ts[step]) if step < self.steps else int(self.ts[-1]) + 1
+        return int(np.searchsorted(times, edge))
+
+
+def _frozen(values: ArrayLike, dtype: type[np.int64 | np.float64]) -> NDArray[Any]:
+    array: NDArray[Any] = np.asarray(values, dtype=dtype, order="C").view()
+    array.flags.writeable = False
+    return array
+
+
+def _joined(parts: Sequence[Bars], name: str) -> NDArray[Any]:
+    return np.concatenate([getattr(part, name) for part in parts])
+
+
+def _check(bars: Sequence[Bars], extras: Sequence[Bars]) -> None:
+    names = [each.symbol for each in (*bars, *extras)]
+    if len(set(names)) != len(names):
+        raise ValueError(f"symbols must differ, got {names}")
+    if not any(len(each) for each in bars):
+        raise ValueError("market data needs at least one bar")
+    for each in (*bars, *extras):
+        if np.any(np.diff(each.ts) <= 0):
+            raise ValueError(f"times of {each.symbol} do not increase")

@@ -1,0 +1,105 @@
+"""Chunks of exactly 1,024 rows, whatever portions the rows arrive in.
+
+Floating-point sums depend on how their terms are grouped. Accumulators therefore fold chunks that
+are counted from the first row, so that a result does not depend on the size of the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CHUNK", "ChunkBuffer", "Floats", "by_chunk", "running_sum", "shifted"]
+
+CHUNK = 1024
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class ChunkBuffer:
+    """Collects rows and hands them on in whole chunks.
+
+    What it hands on may be a view of its memory, valid until the next call.
+
+    Args:
+        columns: Values in a row.
+    """
+
+    __slots__ = ("_filled", "_rows")
+
+    def __init__(self, columns: int) -> None:
+        self._rows = np.empty((columns, CHUNK))
+        self._filled = 0
+
+    def append(self, *row: float) -> tuple[Floats, ...] | None:
+        """Add one row; return the columns of the chunk that it completes, if it does."""
+        self._rows[:, self._filled] = row
+        self._filled += 1
+        return self._taken() if self._filled == CHUNK else None
+
+    def extend(self, *columns: Floats) -> Iterator[tuple[Floats, ...]]:
+        """Add rows; yield the columns of one or more whole chunks at a time.
+
+        Args:
+            columns: float64 (n,) each.
+        """
+        count = len(columns[0])
+        start = min(CHUNK - self._filled, count) if self._filled else 0
+        if start:
+            self._keep(columns, 0, start)
+            if self._filled == CHUNK:
+                yield self._taken()
+        stop = count - (count - start) % CHUNK
+        if stop > start:
+            yield tuple(column[start:stop] for column in columns)
+        if stop < count:
+            self._keep(columns, stop, count)
+
+    def rest(self) -> tuple[Floats, ...] | None:
+        """Return the columns of the chunk that is not complete yet, if it has rows."""
+        return tuple(self._rows[:, : self._filled]) if self._filled else None
+
+    def _keep(self, columns: tuple[Floats, ...], start: int, stop: int) -> None:
+        filled = self._filled + stop - start
+        for kept, column in zip(self._rows, columns, strict=True):
+            kept[self._filled : filled] = column[start:stop]
+        self._filled = filled
+
+    def _taken(self) -> tuple[Floats, ...]:
+        self._filled = 0
+        return tuple(self._rows)
+
+
+def by_chunk(values: Floats) -> Floats:
+    """View whole chunks, or one incomplete chunk, as rows of a matrix.
+
+    Args:
+        values: float64 (n,), n a multiple of `CHUNK` or less than it.
+
+    Returns:
+        float64 (chunks, n / chunks).
+    """
+    return values.reshape(-1, min(len(values), CHUNK))
+
+
+def running_sum(total: float, values: Floats) -> float:
+    """Return the total plus the sum of each chunk, added one after the other.
+
+    Args:
+        total: Sum of the chunks before.
+        values: float64 (n,), whole chunks, or one incomplete chunk.
+    """
+    for chunk in by_chunk(values).sum(axis=1).tolist():
+        total += chunk
+    return total
+
+
+def shifted(values: Floats, first: float) -> Floats:
+    """Return ``values`` moved one place towards the end, led by ``first``."""
+    moved = np.empty_like(values)
+    moved[0] = first
+    moved[1:] = values[:-1]
+    return moved

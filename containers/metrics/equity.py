@@ -1,0 +1,187 @@
+"""Metrics of PORTFOLIO_UPDATE: every mark of a portfolio."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+
+from admf.containers.events import PortfolioUpdate
+from admf.containers.metrics.annualisation import Annualisation
+from admf.containers.metrics.chunks import ChunkBuffer, Floats, running_sum, shifted
+from admf.containers.metrics.drawdown import DrawdownAccumulator
+from admf.containers.metrics.ratio import finite, ratio
+from admf.containers.metrics.returns import ReturnAccumulator
+from admf.containers.metrics.sampling import DaySampler
+from admf.containers.times import DAY_NS
+from admf.engine.block import Block
+from admf.engine.events import Event
+
+__all__ = ["APPROXIMATED", "EquityMetrics"]
+
+APPROXIMATED = ("value_at_risk_95", "conditional_value_at_risk_95", "tail_ratio")
+"""Metrics that are estimates when there are more returns than are kept exactly."""
+
+
+class EquityMetrics:
+    """Folds marks in order of time; `finished` gives the metrics up to now, whenever it is asked.
+
+    Once equity is not positive and finite, a return on it has no meaning: from then on every metric
+    of returns is null, while profit, drawdown and exposure stay defined.
+
+    Args:
+        initial_capital: Equity before the first mark, quote currency, positive.
+        annualisation: Which returns are taken, and how many make a year.
+    """
+
+    types: frozenset[type[Event]] = frozenset({PortfolioUpdate})
+
+    def __init__(self, initial_capital: float, annualisation: Annualisation) -> None:
+        self._initial_capital = initial_capital
+        self._periods_per_year = annualisation.periods_per_year
+        self._buffer = ChunkBuffer(4)
+        self._sampler = DaySampler() if annualisation.interval == "day" else None
+        self._returns = ReturnAccumulator(initial_capital, self._periods_per_year)
+        self._drawdown = DrawdownAccumulator(initial_capital)
+        self._equity = initial_capital
+        self._bars = 0
+        self._exposed_bars = 0
+        self._equity_sum = 0.0
+        self._solvent = True
+        self._best_growth = -math.inf
+        self._worst_growth = math.inf
+
+    def fold(self, event: Event | Block[Any]) -> None:
+        """Take one PORTFOLIO_UPDATE, or a block of them."""
+        if isinstance(event, Block):
+            equity, exposure, benchmark = (
+                np.asarray(event.column(name), dtype=np.float64)
+                for name in ("equity", "exposure", "benchmark")
+            )
+            days = (event.ts // DAY_NS).astype(np.float64)
+            for chunks in self._buffer.extend(days, equity, exposure, benchmark):
+                self._fold_chunks(*chunks)
+        elif isinstance(event, PortfolioUpdate):
+            chunk = self._buffer.append(
+                event.ts // DAY_NS, event.equity, event.exposure, event.benchmark
+            )
+            if chunk is not None:
+                self._fold_chunks(*chunk)
+
+    def finished(self) -> EquityMetrics:
+        """Return a copy that has folded all marks, also those of the incomplete chunk and day."""
+        whole = copy.deepcopy(self)
+        whole.finish()
+        return whole
+
+    def finish(self) -> None:
+        """Fold what is buffered; no more marks may follow."""
+        rest = self._buffer.rest()
+        if rest is not None:
+            self._fold_chunks(*rest)
+        self._drawdown.finish()
+        if not self._solvent:
+            self._returns = ReturnAccumulator(self._initial_capital, self._periods_per_year)
+            return
+        with np.errstate(all="ignore"):
+            last_day = None if self._sampler is None else self._sampler.rest()
+            if last_day is not None:
+                self._returns.fold(*last_day)
+            self._returns.finish()
+
+    def values(self) -> dict[str, float | None]:
+        """Return the metrics by name; to be asked of a `finished` copy."""
+        returns, drawdown, tails = self._returns, self._drawdown, self._returns.quantiles
+        return {
+            "initial_capital": self._initial_capital,
+            "final_equity": self._equity if self._bars else None,
+            "bars": self._bars,
+            "total_return": self.total_return(),
+            "cagr": returns.cagr(),
+            "annual_volatility": returns.annual_volatility(),
+            "sharpe_ratio": returns.sharpe_ratio(),
+            "sortino_ratio": returns.sortino_ratio(),
+            "calmar_ratio": self.calmar_ratio(),
+            "omega_ratio": returns.omega_ratio(),
+            "probabilistic_sharpe_ratio": returns.probabilistic_sharpe_ratio(),
+            "max_drawdown": drawdown.max_drawdown(),
+            "max_drawdown_duration": drawdown.max_drawdown_duration(),
+            "longest_drawdown_duration": drawdown.longest_drawdown_duration(),
+            "avg_drawdown": drawdown.avg_drawdown(),
+            "ulcer_index": drawdown.ulcer_index(),
+            "recovery_factor": self.recovery_factor(),
+            "value_at_risk_95": tails.value_at_risk_95(),
+            "conditional_value_at_risk_95": tails.conditional_value_at_risk_95(),
+            "tail_ratio": tails.tail_ratio(),
+            "skew": returns.skew(),
+            "kurtosis": returns.kurtosis(),
+            "best_bar": self.best_bar(),
+            "worst_bar": self.worst_bar(),
+            "exposure_time": self.exposure_time(),
+            "alpha": returns.benchmark.alpha(),
+            "beta": returns.benchmark.beta(),
+            "information_ratio": returns.benchmark.information_ratio(),
+        }
+
+    def approximate(self) -> tuple[str, ...]:
+        """Return the names of the metrics that are estimates."""
+        return APPROXIMATED if self._returns.quantiles.approximate else ()
+
+    def total_return(self) -> float | None:
+        """Last equity / initial capital - 1. Null: without marks."""
+        return self._equity / self._initial_capital - 1.0 if self._bars else None
+
+    def calmar_ratio(self) -> float | None:
+        """Cagr / ``|max_drawdown|``, over the whole period.
+
+        Null: without a drawdown. Source: Young (1991); empyrical ``calmar_ratio``.
+        """
+        depth = self._drawdown.max_drawdown()
+        return None if depth is None else ratio(self._returns.cagr(), -depth)
+
+    def recovery_factor(self) -> float | None:
+        """Net profit / greatest fall from a peak, both in quote currency.
+
+        Null: without a drawdown. Source: MetaTrader's strategy report.
+        """
+        return ratio(self._equity - self._initial_capital, -self._drawdown.largest_loss())
+
+    def best_bar(self) -> float | None:
+        """Largest return from one mark to the next. Null: without marks, or after ruin."""
+        return finite(self._best_growth - 1.0) if self._solvent else None
+
+    def worst_bar(self) -> float | None:
+        """Smallest return from one mark to the next. Null: without marks, or after ruin."""
+        return finite(self._worst_growth - 1.0) if self._solvent else None
+
+    def exposure_time(self) -> float | None:
+        """Share of the marks with exposure > 0. Null: without marks."""
+        return ratio(self._exposed_bars, self._bars)
+
+    def mean_equity(self) -> float | None:
+        """Mean of all marks, quote currency. Null: without marks."""
+        return ratio(self._equity_sum, self._bars)
+
+    def _fold_chunks(
+        self, days: Floats, equity: Floats, exposure: Floats, benchmark: Floats
+    ) -> None:
+        with np.errstate(all="ignore"):
+            growth = equity / shifted(equity, self._equity)
+            self._best_growth = max(self._best_growth, float(growth.max()))
+            self._worst_growth = min(self._worst_growth, float(growth.min()))
+            self._equity = float(equity[-1])
+            self._bars += len(equity)
+            self._exposed_bars += int(np.count_nonzero(exposure > 0.0))
+            self._equity_sum = running_sum(self._equity_sum, equity)
+            self._drawdown.fold(equity)
+            self._solvent = self._solvent and bool(0.0 < equity.min() <= equity.max() < math.inf)
+            if self._solvent:
+                self._fold_returns(days, equity, benchmark)
+
+    def _fold_returns(self, days: Floats, equity: Floats, benchmark: Floats) -> None:
+        if self._sampler is None:
+            self._returns.fold(equity, benchmark)
+        else:
+            self._returns.fold(*self._sampler.take(days, equity, benchmark))

@@ -1,0 +1,180 @@
+"""Metrics of POSITION_CLOSE: the closed trades."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from admf.containers.events import PositionClose
+from admf.containers.metrics.chunks import CHUNK, Floats, running_sum
+from admf.containers.metrics.moments import Moments
+from admf.containers.metrics.ratio import finite, ratio
+from admf.engine.block import Block
+from admf.engine.events import Event
+
+__all__ = ["SideMetrics", "TradeMetrics"]
+
+
+class _Streaks:
+    """Longest runs of wins and of losses; a breakeven trade ends both."""
+
+    def __init__(self) -> None:
+        self._sign = 0
+        self._length = 0
+        self.longest_win = 0
+        self.longest_loss = 0
+
+    def fold(self, pnl: Floats) -> None:
+        signs = np.sign(pnl)
+        edges = np.concatenate(([0], np.flatnonzero(np.diff(signs)) + 1, [len(signs)]))
+        lengths = np.diff(edges).tolist()
+        for sign, length in zip(signs[edges[:-1]].tolist(), lengths, strict=True):
+            self._length = self._length + length if sign == self._sign else length
+            self._sign = sign
+            if sign > 0:
+                self.longest_win = max(self.longest_win, self._length)
+            elif sign < 0:
+                self.longest_loss = max(self.longest_loss, self._length)
+
+
+class SideMetrics:
+    """Sums over closed trades: all of them, the long ones, or the short ones.
+
+    A win has pnl > 0 and a loss pnl < 0; a breakeven trade is neither but counts as a trade.
+    """
+
+    def __init__(self) -> None:
+        self._pnl = Moments()
+        self._streaks = _Streaks()
+        self._wins = 0
+        self._losses = 0
+        self._gross_profit = 0.0
+        self._gross_loss = 0.0
+        self._return_sum = 0.0
+        self._best = -math.inf
+        self._worst = math.inf
+        self._bars_held = 0
+
+    def fold(self, pnl: Floats, returns: Floats, bars_held: Floats) -> None:
+        """Take the next trades.
+
+        Args:
+            pnl: float64 (n,), quote currency, at least one, at most a chunk.
+            returns: float64 (n,), fraction of the entry value.
+            bars_held: float64 (n,), whole numbers.
+        """
+        self._pnl.fold(pnl)
+        self._streaks.fold(pnl)
+        self._wins += int(np.count_nonzero(pnl > 0.0))
+        self._losses += int(np.count_nonzero(pnl < 0.0))
+        self._gross_profit = running_sum(self._gross_profit, np.maximum(pnl, 0.0))
+        self._gross_loss = running_sum(self._gross_loss, -np.minimum(pnl, 0.0))
+        self._return_sum = running_sum(self._return_sum, returns)
+        self._best = max(self._best, float(returns.max()))
+        self._worst = min(self._worst, float(returns.min()))
+        self._bars_held += int(bars_held.sum())
+
+    def values(self) -> dict[str, float | None]:
+        """Return the metrics by name, without the prefix of the side."""
+        return {
+            "trade_count": self._pnl.count,
+            "win_rate": self.win_rate(),
+            "profit_factor": self.profit_factor(),
+            "expectancy": self.expectancy(),
+            "payoff_ratio": self.payoff_ratio(),
+            "average_trade": self.average_trade(),
+            "best_trade": finite(self._best),
+            "worst_trade": finite(self._worst),
+            "max_win_streak": self._streaks.longest_win,
+            "max_loss_streak": self._streaks.longest_loss,
+            "average_bars_held": ratio(self._bars_held, self._pnl.count),
+            "sqn": self.sqn(),
+            "kelly": self.kelly(),
+        }
+
+    def win_rate(self) -> float | None:
+        """Wins / trades. Null: without trades."""
+        return ratio(self._wins, self._pnl.count)
+
+    def profit_factor(self) -> float | None:
+        """Sum of the wins' pnl / ``|sum of the losses' pnl|``. Null: without losses."""
+        return ratio(self._gross_profit, self._gross_loss)
+
+    def expectancy(self) -> float | None:
+        """Mean pnl, quote currency. Null: without trades."""
+        return self._pnl.mean if self._pnl.count else None
+
+    def payoff_ratio(self) -> float | None:
+        """Mean pnl of the wins / ``|mean pnl of the losses|``. Null: without wins or losses."""
+        return ratio(ratio(self._gross_profit, self._wins), ratio(self._gross_loss, self._losses))
+
+    def average_trade(self) -> float | None:
+        """Mean return of the trades. Null: without trades."""
+        return ratio(self._return_sum, self._pnl.count)
+
+    def sqn(self) -> float | None:
+        """System quality number: sqrt(n) * mean(pnl) / std(pnl, ddof 1), n not capped at 100.
+
+        Null: fewer than two trades, or all pnl equal. Source: Van Tharp (2008), with pnl in place
+        of R multiples.
+        """
+        quality = ratio(self._pnl.mean, self._pnl.spread(abs(self._pnl.mean)))
+        return None if quality is None else quality * math.sqrt(self._pnl.count)
+
+    def kelly(self) -> float | None:
+        """W - (1 - W) / R with W the win rate and R the payoff ratio.
+
+        Null: where R is. Source: Kelly (1956), for bets that win W of the time at odds of R to 1.
+        """
+        win_rate, payoff = self.win_rate(), self.payoff_ratio()
+        if win_rate is None or payoff is None:
+            return None
+        return win_rate - (1.0 - win_rate) / payoff
+
+
+class TradeMetrics:
+    """Folds closed trades; `values` gives the metrics up to now, whenever it is asked."""
+
+    types: frozenset[type[Event]] = frozenset({PositionClose})
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, float, float, bool]] = []
+        self._sides = {"": SideMetrics(), "long_": SideMetrics(), "short_": SideMetrics()}
+
+    def fold(self, event: Event | Block[Any]) -> None:
+        """Take one POSITION_CLOSE, or a block of them."""
+        if isinstance(event, Block):
+            for single in event.events():
+                self.fold(single)
+        elif isinstance(event, PositionClose):
+            is_long = event.side == "long"
+            self._rows.append((event.pnl, event.return_fraction, event.bars_held, is_long))
+            if len(self._rows) == CHUNK:
+                _fold_rows(self._rows, self._sides)
+                self._rows.clear()
+
+    def values(self) -> dict[str, float | None]:
+        """Return the metrics by name: of all trades, then ``long_`` and ``short_``."""
+        sides = copy.deepcopy(self._sides)
+        if self._rows:
+            _fold_rows(self._rows, sides)
+        return {
+            prefix + name: value
+            for prefix, side in sides.items()
+            for name, value in side.values().items()
+        }
+
+
+def _fold_rows(
+    rows: list[tuple[float, float, float, bool]], sides: Mapping[str, SideMetrics]
+) -> None:
+    pnl, returns, bars_held, is_long = np.array(rows, dtype=np.float64).T.copy()
+    sides[""].fold(pnl, returns, bars_held)
+    for prefix, flag in (("long_", 1.0), ("short_", 0.0)):
+        chosen = is_long == flag
+        if chosen.any():
+            sides[prefix].fold(pnl[chosen], returns[chosen], bars_held[chosen])

@@ -1,0 +1,190 @@
+"""Risk: turns signals into orders, guards positions, and refuses what breaks a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from admf.containers.account import Account
+from admf.containers.config import RiskConfig
+from admf.containers.events import Order, PositionOpen, Side, Signal
+from admf.containers.market import Quotes
+from admf.engine.bus import Bus
+from admf.engine.container import Container
+
+__all__ = ["RiskContainer"]
+
+_TOLERANCE = 1e-9
+
+
+class RiskContainer(Container):
+    """The lane's risk rules.
+
+    A position gets its protective orders at the moment it is opened. They are part of the same bar:
+    a position that is opened at the open can be stopped out before the close.
+
+    Args:
+        container_id: Id, e.g. ``risk_001``.
+        config: The rules.
+        scope: The lane's scope.
+        account: The lane's cash and positions, only read here.
+        quotes: The lane's place in the bars.
+    """
+
+    def __init__(
+        self,
+        container_id: str,
+        config: RiskConfig,
+        *,
+        scope: Bus,
+        account: Account,
+        quotes: Quotes,
+        depends_on: Sequence[str] = (),
+    ) -> None:
+        super().__init__(container_id, "risk", config, scope=scope, depends_on=depends_on)
+        self._rules = config
+        self._account = account
+        self._quotes = quotes
+        self._order_id = 0
+        self._brackets: dict[int, Signal] = {}
+        self._peak = account.cash
+        self._halted = False
+
+    async def on_start(self) -> None:
+        """Listen to signals, and to positions that want protection."""
+        self.subscribe(Signal, self._on_signal)
+        self.subscribe(PositionOpen, self._on_position_open)
+
+    @property
+    def watches_equity(self) -> bool:
+        """Whether `check_drawdown` has to be called at every close."""
+        return self._rules.max_drawdown_pct is not None and not self._halted
+
+    def next_order_id(self) -> int:
+        """Return a new order id, unique in the lane."""
+        self._order_id += 1
+        return self._order_id
+
+    def refusal(self, symbol: str, quantity: float, price: float, commission: float) -> str:
+        """Return the limit that a fill would break, or an empty string.
+
+        Args:
+            symbol: What is traded.
+            quantity: Signed units by which the position grows.
+            price: Price of the fill, quote currency.
+            commission: Of the fill, quote currency.
+        """
+        if self._halted:
+            return "max_drawdown"
+        held = abs(self._account.quantity(symbol) + quantity)
+        most = self._rules.max_position
+        if most is not None and held > most * (1 + _TOLERANCE):
+            return "max_position"
+        if self._rules.max_leverage is None:
+            return ""
+        equity = self._account.equity(lambda name: self._price(name, symbol, price)) - commission
+        others = self._account.exposure(
+            lambda name: 0.0 if name == symbol else self._quotes.price(name)
+        )
+        within = others + held * price <= self._rules.max_leverage * equity * (1 + _TOLERANCE)
+        return "" if within else "max_leverage"
+
+    def check_drawdown(self) -> bool:
+        """Halt trading for good if equity has fallen too far below its peak.
+
+        Returns:
+            Whether orders to flatten the positions were published.
+        """
+        equity = self._account.equity(self._quotes.price)
+        self._peak = max(self._peak, equity)
+        allowed = self._rules.max_drawdown_pct
+        if allowed is None or self._halted or equity > self._peak * (1 - allowed / 100):
+            return False
+        self._halted = True
+        for symbol, position in self._account.positions.items():
+            side: Side = "sell" if position.direction > 0 else "buy"
+            order = self._order(symbol, side, target=0.0, reason="max_drawdown")
+            self.scope.publish(order, source=self.id)
+        return True
+
+    def _on_signal(self, signal: Signal) -> None:
+        if signal.action == "cancel":
+            return
+        order = self._placed(signal)
+        if signal.stop_loss is not None or signal.take_profit is not None:
+            self._brackets[order.order_id] = signal
+        self.scope.publish(order, source=self.id)
+
+    def _placed(self, signal: Signal) -> Order:
+        held = self._account.quantity(signal.symbol)
+        if signal.action == "close":
+            return self._order(signal.symbol, "sell" if held > 0 else "buy", target=0.0)
+        if signal.action == "target":
+            grows = signal.target > 0 or (signal.target == 0.0 and held < 0)
+            return self._order(signal.symbol, "buy" if grows else "sell", target=signal.target)
+        side: Side = "buy" if signal.action == "buy" else "sell"
+        return Order(
+            ts=signal.ts,
+            symbol=signal.symbol,
+            order_id=self.next_order_id(),
+            side=side,
+            type=signal.type,
+            quantity=signal.quantity,
+            limit_price=signal.limit_price,
+            stop_price=signal.stop_price,
+            time_in_force=signal.time_in_force,
+            stop_loss=signal.stop_loss,
+            take_profit=signal.take_profit,
+        )
+
+    def _order(self, symbol: str, side: Side, *, target: float, reason: str = "signal") -> Order:
+        order_id = self.next_order_id()
+        return Order(self._quotes.ts, symbol, order_id, side, target=target, reason=reason)
+
+    def _on_position_open(self, opened: PositionOpen) -> None:
+        """Protect a new position; a bracket's own prices take the place of the percentages."""
+        bracket = self._brackets.pop(opened.order_id, None)
+        sign = 1 if opened.side == "long" else -1
+        stop = _offset(opened.price, self._rules.stop_loss_pct, -sign)
+        target = _offset(opened.price, self._rules.take_profit_pct, sign)
+        trailing = self._rules.trailing_stop_pct
+        if bracket is not None:
+            stop = bracket.stop_loss if bracket.stop_loss is not None else stop
+            target = bracket.take_profit if bracket.take_profit is not None else target
+        if stop is not None:
+            self._protect(opened, "stop_loss", stop_price=stop)
+        if trailing is not None:
+            level = _offset(opened.price, trailing, -sign)
+            self._protect(opened, "trailing_stop", stop_price=level, trailing_pct=trailing)
+        if target is not None:
+            self._protect(opened, "take_profit", limit_price=target)
+
+    def _protect(
+        self,
+        opened: PositionOpen,
+        reason: str,
+        *,
+        stop_price: float | None = None,
+        limit_price: float | None = None,
+        trailing_pct: float | None = None,
+    ) -> None:
+        order = Order(
+            ts=opened.ts,
+            symbol=opened.symbol,
+            order_id=self.next_order_id(),
+            side="sell" if opened.side == "long" else "buy",
+            type="stop" if stop_price is not None else "limit",
+            target=0.0,
+            stop_price=stop_price,
+            limit_price=limit_price,
+            trailing_pct=trailing_pct,
+            reduce_only=True,
+            reason=reason,
+        )
+        self.scope.publish(order, source=self.id)
+
+    def _price(self, name: str, symbol: str, price: float) -> float:
+        return price if name == symbol else self._quotes.price(name)
+
+
+def _offset(price: float, percent: float | None, sign: int) -> float | None:
+    return None if percent is None else price * (1 + sign * percent / 100)

@@ -1,0 +1,183 @@
+"""The strategy container: runs a strategy of either kind and publishes its signals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.containers.bar_table import BarTable
+from admf.containers.context import BarContext
+from admf.containers.events import Bar, Signal
+from admf.containers.market import Market
+from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
+from admf.containers.strategies.loading import user_error
+from admf.engine.bus import Bus
+from admf.engine.container import Container
+from admf.engine.errors import AdmfError
+
+__all__ = ["BarStrategyContainer", "ColumnarStrategyContainer", "StrategyContainer"]
+
+
+class StrategyContainer(Container, ABC):
+    """What the lane needs of a strategy: when it wants to act, and its turn to do so.
+
+    Args:
+        container_id: Id, e.g. ``strategy_001``.
+        scope: The lane's scope.
+        market: The window's market data.
+    """
+
+    def __init__(
+        self, container_id: str, *, scope: Bus, market: Market, depends_on: Sequence[str] = ()
+    ) -> None:
+        super().__init__(container_id, "strategy", scope=scope, depends_on=depends_on)
+        self._market = market
+
+    @abstractmethod
+    def begin(self, table: BarTable) -> None:
+        """Take in the next block of bars."""
+
+    @abstractmethod
+    def next_step(self, table: BarTable, step: int) -> int:
+        """Return the next step from ``step`` on at which it may act; ``table.steps`` if none."""
+
+    @abstractmethod
+    def act(self, table: BarTable, row: int) -> bool:
+        """Act on a closed bar; whether signals were published."""
+
+
+class BarStrategyContainer(StrategyContainer):
+    """Calls ``on_bar`` at every close.
+
+    Args:
+        container_id: Id.
+        strategy: The user's strategy.
+        context: What it is given.
+        scope: The lane's scope.
+        market: The window's market data.
+    """
+
+    def __init__(
+        self,
+        container_id: str,
+        strategy: BarStrategy,
+        context: BarContext,
+        *,
+        scope: Bus,
+        market: Market,
+        depends_on: Sequence[str] = (),
+    ) -> None:
+        super().__init__(container_id, scope=scope, market=market, depends_on=depends_on)
+        self._strategy = strategy
+        self._context = context
+        self._bars: list[Bar] = []
+
+    def begin(self, table: BarTable) -> None:
+        """Have the block's bars made into single events, once for all lanes."""
+        self._bars = table.bars
+
+    def next_step(self, table: BarTable, step: int) -> int:  # noqa: ARG002 - every bar is seen
+        """Return ``step``: every bar is seen."""
+        return step
+
+    def act(self, table: BarTable, row: int) -> bool:  # noqa: ARG002 - the block is known
+        """Call the strategy with one bar."""
+        bar = self._bars[row]
+        self._context.move_to(bar)
+        try:
+            self._strategy.on_bar(bar, self._context)
+        except Exception as error:
+            raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error
+        return self._context.acted
+
+
+class ColumnarStrategyContainer(StrategyContainer):
+    """Asks for the targets of the whole window once, and publishes their changes.
+
+    Args:
+        container_id: Id.
+        strategy: The user's strategy.
+        scope: The lane's scope.
+        market: The window's market data.
+    """
+
+    def __init__(
+        self,
+        container_id: str,
+        strategy: ColumnarStrategy,
+        *,
+        scope: Bus,
+        market: Market,
+        depends_on: Sequence[str] = (),
+    ) -> None:
+        super().__init__(container_id, scope=scope, market=market, depends_on=depends_on)
+        self._strategy = strategy
+        self._changes: dict[str, _Changes] = {}
+        self._due: dict[int, float] = {}
+        self._due_steps: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def begin(self, table: BarTable) -> None:
+        """Find the rows of the block at which a target changes."""
+        if not self._changes:
+            self._changes = {name: self._changes_of(name) for name in self._market.symbols}
+        self._due = {}
+        for symbol, changes in self._changes.items():
+            self._due.update(changes.take(table.rows_of(symbol)))
+        rows = np.array(sorted(self._due), dtype=np.int64)
+        self._due_steps = table.step_of_row[rows]
+
+    def next_step(self, table: BarTable, step: int) -> int:
+        """Return the next step with a change."""
+        index = int(np.searchsorted(self._due_steps, step))
+        return int(self._due_steps[index]) if index < len(self._due_steps) else table.steps
+
+    def act(self, table: BarTable, row: int) -> bool:
+        """Publish the change of a row, if there is one."""
+        target = self._due.get(row)
+        if target is None:
+            return False
+        ts = int(table.block.ts[row])
+        signal = Signal(ts, table.symbol[row], "target", target=target)
+        self.scope.publish(signal, source=self.id)
+        return True
+
+    def _changes_of(self, symbol: str) -> _Changes:
+        bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
+        try:
+            targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
+            _check_targets(targets, len(bars))
+        except AdmfError:
+            raise
+        except Exception as error:
+            raise user_error(error, self._strategy, symbol=symbol) from error
+        return _Changes(targets)
+
+
+class _Changes:
+    """Where the targets of one symbol change, taken block by block."""
+
+    def __init__(self, targets: NDArray[np.float64]) -> None:
+        wanted = np.flatnonzero(~np.isnan(targets))
+        values = targets[wanted]
+        changed = values != np.concatenate(([0.0], values[:-1]))
+        self._bars = wanted[changed]
+        self._values = values[changed]
+        self._next_bar = 0
+
+    def take(self, rows: NDArray[np.int64]) -> dict[int, float]:
+        """Return row -> new target for the next bars of the symbol, which are in ``rows``."""
+        edges = (self._next_bar, self._next_bar + len(rows))
+        start, stop = np.searchsorted(self._bars, edges)
+        at = rows[self._bars[start:stop] - self._next_bar]
+        self._next_bar += len(rows)
+        return dict(zip(at.tolist(), self._values[start:stop].tolist(), strict=True))
+
+
+def _check_targets(targets: NDArray[np.float64], bars: int) -> None:
+    if targets.shape != (bars,):
+        raise ValueError(f"targets must have shape ({bars},), one per bar, got {targets.shape}")
+    if np.isinf(targets).any():
+        raise ValueError("targets must be finite, or NaN to keep the last one")

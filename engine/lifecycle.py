@@ -1,0 +1,57 @@
+"""The lifecycle manager: what the execution windows of one host have in common."""
+
+from __future__ import annotations
+
+from admf.engine.clock import Clock, SimulatedClock
+from admf.engine.registry import Registry
+from admf.engine.results import WindowResults
+from admf.engine.teardown import Deadlines
+from admf.engine.topology import Resources
+from admf.engine.window import ExecutionWindow, WindowSpec
+
+__all__ = ["LifecycleManager"]
+
+
+class LifecycleManager:
+    """Makes execution windows, any number of which may be open side by side.
+
+    Args:
+        registry: Where topologies and their plug-ins are found.
+        clock: Shared by all windows. By default each window has a simulated one of its own, which
+            starts at 0, so that no trace depends on when it was made.
+        resources: What the windows share.
+        deadlines: How long the steps of a teardown may take.
+        flushes_at_once: Containers of a window that write their results side by side.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        clock: Clock | None = None,
+        resources: Resources | None = None,
+        deadlines: Deadlines | None = None,
+        flushes_at_once: int = 4,
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._resources = resources or Resources()
+        self._deadlines = deadlines or Deadlines()
+        self._flushes_at_once = flushes_at_once
+
+    def window(self, spec: WindowSpec, results: WindowResults) -> ExecutionWindow:
+        """Return a window that is yet to be started, by ``async with`` or `start`.
+
+        Args:
+            spec: What the window is to do.
+            results: Where its files go.
+        """
+        return ExecutionWindow(
+            spec,
+            results,
+            registry=self._registry,
+            clock=self._clock or SimulatedClock(),
+            resources=self._resources,
+            deadlines=self._deadlines,
+            flushes_at_once=self._flushes_at_once,
+        )

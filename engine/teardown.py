@@ -1,0 +1,122 @@
+"""The end of an execution window: every step is attempted for everyone, each in its own time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Literal, TypeAlias
+
+import anyio
+import msgspec
+from msgspec import Meta
+
+from admf.engine.cancellation import CATCHABLE, is_cancelled
+from admf.engine.errors import DeadlineError, WindowError
+
+__all__ = ["Deadlines", "Step", "Teardown"]
+
+Step: TypeAlias = Literal["stop", "drain", "flush", "commit", "release"]
+Work: TypeAlias = Callable[[], Awaitable[None]]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
+
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long each step of a teardown may take, in seconds; no step can spend another's time.
+
+    Each container has the whole time of a step, so that a large window is not cut short. But each
+    overrun halves what those after it get, so a step in which everything hangs is over within twice
+    its time.
+
+    Args:
+        stop: A container stopping its intake.
+        drain: The bus delivering what is queued.
+        flush: A container writing its results.
+        commit: The reports and the commit record.
+        release: A container letting go of its resources.
+    """
+
+    stop: Seconds = 5.0
+    drain: Seconds = 10.0
+    flush: Seconds = 30.0
+    commit: Seconds = 10.0
+    release: Seconds = 5.0
+
+
+class _Attempt:
+    """One step for one subject: whether it is over, and how it failed if it did."""
+
+    __slots__ = ("done", "error")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.error: Exception | None = None
+
+
+class Teardown:
+    """Attempts steps, each once, and keeps account of what failed.
+
+    It can be gone through again after an interruption: what was over is not attempted again.
+
+    Args:
+        deadlines: How long the steps may take.
+    """
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._attempts: dict[tuple[Step, str], _Attempt] = {}
+        self._overruns: Counter[Step] = Counter()
+
+    async def attempt(self, step: Step, subject: str, work: Work) -> None:
+        """Do one step for one subject and note what it raises or that it overran its time."""
+        attempt = self._plan(step, subject)
+        if attempt.done:
+            return
+        seconds = getattr(self._deadlines, step) / 2 ** self._overruns[step]
+        with anyio.move_on_after(seconds) as limit:
+            try:
+                await work()
+            except CATCHABLE as error:
+                if not isinstance(error, Exception) and is_cancelled():
+                    raise
+                attempt.error = _noted(error, step, subject)
+        if limit.cancelled_caught:
+            self._overruns[step] += 1
+            attempt.error = DeadlineError(f"{step} of {subject} took longer than {seconds:g} s")
+        attempt.done = True
+
+    async def attempt_all(self, step: Step, works: Mapping[str, Work], *, at_once: int) -> None:
+        """Do one step for several subjects, ``at_once`` of them side by side."""
+        attempts = [self._plan(step, subject) for subject in works]
+        limiter = anyio.CapacityLimiter(at_once)
+
+        async def attempt_one(subject: str, work: Work) -> None:
+            async with limiter:
+                await self.attempt(step, subject, work)
+
+        while not all(attempt.done for attempt in attempts):  # a child may be cancelled natively
+            async with anyio.create_task_group() as group:
+                for subject, work in works.items():
+                    group.start_soon(attempt_one, subject, work)
+
+    def error(self, step: Step, subject: str) -> Exception | None:
+        """Return what went wrong in a step for a subject, if anything did."""
+        attempt = self._attempts.get((step, subject))
+        return None if attempt is None else attempt.error
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What went wrong, in the order in which the steps were planned."""
+        attempts = self._attempts.values()
+        return [attempt.error for attempt in attempts if attempt.error is not None]
+
+    def _plan(self, step: Step, subject: str) -> _Attempt:
+        return self._attempts.setdefault((step, subject), _Attempt())
+
+
+def _noted(error: BaseException, step: Step, subject: str) -> Exception:
+    if not isinstance(error, Exception):
+        cancelled = WindowError(f"{step} of {subject} was cancelled from within")
+        cancelled.__cause__ = error
+        return cancelled
+    error.add_note(f"raised by {step} of {subject}")
+    return error

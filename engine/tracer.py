@@ -1,0 +1,150 @@
+"""The tracer of a container: metrics are folded from events as they pass, then some are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from admf.engine.block import Block
+from admf.engine.errors import Problem, RegistryError, did_you_mean
+from admf.engine.events import Envelope, Event, EventRegistry, event_name
+from admf.engine.retention import RetentionPolicy
+
+__all__ = ["EventTracer", "Sink", "TracerSummary", "resolve_types"]
+
+
+class Sink(Protocol):
+    """An accumulator that events are folded into as they pass."""
+
+    @property
+    def types(self) -> frozenset[type[Event]]:
+        """Event classes it folds, each with its subclasses."""
+        ...
+
+    def fold(self, event: Event | Block[Any]) -> None:
+        """Take the next event or block."""
+        ...
+
+
+class TracerSummary(msgspec.Struct, frozen=True):
+    """What became of the traced events; ``observed`` is always ``retained`` + ``dropped``.
+
+    Args:
+        policy: Name of the retention policy.
+        observed: Events traced; a block of n counts n.
+        retained: Events kept at this moment.
+        dropped: Events that were not kept, or not for good.
+        by_type: Events traced, by event name.
+        overflowed: Those of the dropped events that a cap forced out.
+    """
+
+    policy: str
+    observed: int
+    retained: int
+    dropped: int
+    by_type: dict[str, int]
+    overflowed: int = 0
+
+
+class _Route(msgspec.Struct, frozen=True):
+    """Where events of one concrete class go; ``traced_as`` is None for untraced ones."""
+
+    folds: tuple[Callable[[Event | Block[Any]], None], ...]
+    traced_as: str | None
+
+
+class EventTracer:
+    """Folds events into its sinks, then counts the traced ones and hands them to its policy.
+
+    Args:
+        traced: Event classes to trace, each with its subclasses.
+        policy: Keeps or drops the traced events.
+        sinks: Accumulators, fed in this order whether or not an event is traced.
+        policy_name: Name of the policy in the summary; the name of its class by default.
+
+    Attributes:
+        types: Every class that the tracer wants to see.
+        policy: The retention policy.
+    """
+
+    def __init__(
+        self,
+        traced: Iterable[type[Event]],
+        policy: RetentionPolicy,
+        sinks: Sequence[Sink] = (),
+        *,
+        policy_name: str = "",
+    ) -> None:
+        self._traced = tuple(traced)
+        self._sinks = tuple(sinks)
+        self._policy_name = policy_name or type(policy).__name__
+        self._routes: dict[type[Event], _Route] = {}
+        self._by_type: dict[str, int] = {}
+        self.policy = policy
+        self.types = frozenset(self._traced).union(*(sink.types for sink in self._sinks))
+
+    def record(self, envelope: Envelope) -> None:
+        """Take an event or a block; one that nobody here wants is ignored."""
+        event: Event | Block[Any] = envelope.event
+        if isinstance(event, Block):
+            cls, count = event.cls, len(event)
+        else:
+            cls, count = type(event), 1
+        route = self._routes.get(cls)
+        if route is None:
+            route = self._routes[cls] = self._route(cls)
+        for fold in route.folds:
+            fold(event)
+        name = route.traced_as
+        if name is not None:
+            self._by_type[name] = self._by_type.get(name, 0) + count
+            self.policy.observe(envelope)
+
+    def summary(self) -> TracerSummary:
+        """Return the counts up to now."""
+        return TracerSummary(
+            policy=self._policy_name,
+            observed=sum(self._by_type.values()),
+            retained=self.policy.retained_count,
+            dropped=self.policy.dropped,
+            by_type=dict(self._by_type),
+            overflowed=self.policy.overflowed,
+        )
+
+    def _route(self, cls: type[Event]) -> _Route:
+        return _Route(
+            folds=tuple(sink.fold for sink in self._sinks if issubclass(cls, tuple(sink.types))),
+            traced_as=event_name(cls) if issubclass(cls, self._traced) else None,
+        )
+
+
+def resolve_types(
+    names: Iterable[str], registry: EventRegistry, *, strict: bool = False
+) -> tuple[tuple[type[Event], ...], tuple[Problem, ...]]:
+    """Look up the event classes of ``event_tracing``.
+
+    Args:
+        names: Event names as the user wrote them.
+        registry: The known events.
+        strict: Refuse unknown names instead of reporting them.
+
+    Returns:
+        The classes in the order of their names, each once, and one warning per unknown name.
+
+    Raises:
+        RegistryError: Names are unknown and ``strict`` is set; carries one problem for each.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    classes = tuple(registry.resolve(name) for name in wanted if name in registry)
+    unknown = tuple(_unknown(name, registry) for name in wanted if name not in registry)
+    if unknown and strict:
+        raise RegistryError(unknown)
+    return classes, unknown
+
+
+def _unknown(name: str, registry: EventRegistry) -> Problem:
+    hint = did_you_mean(name, registry.names())
+    message = f"unknown event {name!r}{hint}; known are {', '.join(registry.names())}"
+    return Problem(message, field="event_tracing")

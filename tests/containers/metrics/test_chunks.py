@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admf.containers.metrics.chunks import CHUNK, ChunkBuffer, by_chunk, running_sum, shifted
+
+
+@given(st.lists(st.integers(1, 3 * CHUNK), min_size=1, max_size=6))
+def test_rows_come_out_in_order_and_in_whole_chunks(portions: list[int]) -> None:
+    total = sum(portions)
+    rows = np.arange(total, dtype=np.float64)
+    buffer, out, start = ChunkBuffer(2), [], 0
+    for portion in portions:
+        part = rows[start : start + portion]
+        for first, second in buffer.extend(part, -part):
+            assert len(first) % CHUNK == 0
+            assert (second == -first).all()
+            out.extend(first.tolist())
+        start += portion
+    rest = buffer.rest()
+    assert len(out) == total // CHUNK * CHUNK
+    if rest is not None:
+        out.extend(rest[0].tolist())
+    assert out == rows.tolist()
+
+
+def test_single_rows_complete_a_chunk() -> None:
+    buffer = ChunkBuffer(1)
+    assert buffer.rest() is None
+    chunks = [buffer.append(float(row)) for row in range(CHUNK)]
+    assert chunks[:-1] == [None] * (CHUNK - 1)
+    last = chunks[-1]
+    assert last is not None
+    assert last[0].tolist() == list(range(CHUNK))
+    assert buffer.rest() is None
+
+
+def test_chunks_are_rows_and_a_short_one_is_a_row() -> None:
+    assert by_chunk(np.zeros(3 * CHUNK)).shape == (3, CHUNK)
+    assert by_chunk(np.zeros(5)).shape == (1, 5)
+
+
+def test_sums_go_on_and_shifts_carry_the_first() -> None:
+    assert running_sum(1.0, np.array([2.0, 3.0])) == 6.0
+    assert shifted(np.array([2.0, 3.0, 4.0]), 1.0).tolist() == [1.0, 2.0, 3.0]

@@ -1,0 +1,392 @@
+"""The result tree: what is where, what is refused, and what survives a fault at any point."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from admf.engine.errors import (
+    ResultExistsError,
+    StorageError,
+    TornFileError,
+    UnsafeIdError,
+)
+from admf.engine.results import Document, ResultStore, WindowCheck, WindowResults, verify_window
+from admf.engine.storage import LocalStorage, MemoryStorage, Storage
+from admf.engine.testing import FaultStorage
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    return LocalStorage(tmp_path) if request.param == "local" else MemoryStorage()
+
+
+async def load(storage: Storage, path: str) -> Any:
+    return json.loads(await storage.read(path))
+
+
+async def write_window(window: WindowResults, mark: str) -> None:
+    body = {"role": "portfolio", "mark": mark}
+    await window.write_container(Document("portfolio_001", body))
+    await window.write("all_trades.json", {"trades": [], "mark": mark})
+    await window.commit({"status": "completed", "mark": mark})
+
+
+async def write_study(storage: Storage, mark: str, *, overwrite: bool = False) -> None:
+    store = await ResultStore.create(storage, "goog", overwrite=overwrite)
+    await store.write_run({"status": "running", "mark": mark})
+    await write_window(store.window("backtest"), mark)
+    await store.write_run({"status": "completed", "mark": mark})
+
+
+async def test_the_tree_of_a_run(storage: Storage) -> None:
+    store = await ResultStore.create(storage, "goog")
+    await store.write_run({"status": "running"})
+    await write_window(store.window("backtest"), "a")
+    await write_window(store.window("walk", "mc_003/wf_012"), "b")
+    names = [
+        "all_trades.json",
+        "containers/portfolio_001_results.json",
+        "phase_summary.json",
+    ]
+    assert await storage.list_files("goog") == [
+        *(f"goog/backtest/{name}" for name in names),
+        "goog/run.json",
+        *(f"goog/walk/mc_003/wf_012/{name}" for name in names),
+    ]
+
+
+async def test_every_document_begins_with_its_head(storage: Storage) -> None:
+    await write_study(storage, "a")
+    start = b'{"schema_version":1,'
+    assert (await storage.read("goog/run.json")).startswith(start + b'"status":"completed"')
+    container = await storage.read("goog/backtest/containers/portfolio_001_results.json")
+    assert container.startswith(start + b'"container_id":"portfolio_001","role":"portfolio"')
+    summary = await storage.read("goog/backtest/phase_summary.json")
+    assert summary.startswith(start + b'"status":"completed","mark":"a","files":[')
+
+
+async def test_the_commit_record_lists_size_and_hash_of_every_file(storage: Storage) -> None:
+    await write_study(storage, "a")
+    files = (await load(storage, "goog/backtest/phase_summary.json"))["files"]
+    contents = {
+        path.removeprefix("goog/backtest/"): await storage.read(path)
+        for path in await storage.list_files("goog/backtest")
+        if not path.endswith("phase_summary.json")
+    }
+    assert files == [
+        {"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for path, content in sorted(contents.items())
+    ]
+
+
+async def test_the_commit_record_does_not_depend_on_the_order_of_writing(
+    storage: Storage,
+) -> None:
+    store = await ResultStore.create(storage, "goog")
+    for phase, numbers in (("a", [0, 1, 2]), ("b", [2, 0, 1])):
+        window = store.window(phase)
+        for number in numbers:
+            await window.write_container(Document(f"portfolio_{number}", {}))
+        await window.commit({})
+    a = await storage.read("goog/a/phase_summary.json")
+    assert a == await storage.read("goog/b/phase_summary.json")
+
+
+async def test_containers_of_a_window_are_written_side_by_side(storage: Storage) -> None:
+    store = await ResultStore.create(storage, "goog")
+    window = store.window("backtest")
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(window.write_container, Document(f"portfolio_{number}", {}))
+    await window.commit({})
+    check = await verify_window(storage, window.path)
+    assert check == WindowCheck(committed=True)
+    assert len(await storage.list_files("goog")) == 31
+
+
+async def test_a_flush_that_is_repeated_replaces_the_file(storage: Storage) -> None:
+    store = await ResultStore.create(storage, "goog")
+    window = store.window("backtest")
+    await window.write_container(Document("portfolio", {"attempt": 1}))
+    await window.write_container(Document("portfolio", {"attempt": 2}))
+    await window.commit({})
+    assert (await verify_window(storage, window.path)).complete
+    found = await load(storage, "goog/backtest/containers/portfolio_results.json")
+    assert found["attempt"] == 2
+
+
+async def test_locations_are_what_people_can_open(tmp_path: Path) -> None:
+    store = await ResultStore.create(LocalStorage(tmp_path), "goog")
+    assert store.location == str(tmp_path / "goog")
+    assert store.window("backtest", "wf_1").location == str(tmp_path / "goog/backtest/wf_1")
+
+
+# --- which names are refused
+
+
+@pytest.mark.parametrize("bad", ["../x", "/abs", "a//b", "x" * 300, "a\0b", "..", "", "nul"])
+async def test_unsafe_ids_reach_no_file(tmp_path: Path, bad: str) -> None:
+    storage = LocalStorage(tmp_path / "root")
+    with pytest.raises(UnsafeIdError, match="results_dir"):
+        await ResultStore.create(storage, bad)
+    assert not (tmp_path / "root").exists()
+    store = await ResultStore.create(storage, "goog")
+    window = store.window("backtest")
+    with pytest.raises(UnsafeIdError, match="phase name"):
+        store.window(bad)
+    with pytest.raises(UnsafeIdError, match="container id"):
+        await window.write_container(Document(bad, {}))
+    with pytest.raises(UnsafeIdError, match="file name"):
+        await window.write(bad, {})
+    assert await storage.list_files("goog") == []
+
+
+@pytest.mark.parametrize("bad", ["..", "../x", "wf//1", "/wf", "wf/", "wf/con"])
+async def test_unsafe_window_ids_are_refused(bad: str) -> None:
+    store = await ResultStore.create(MemoryStorage(), "goog")
+    with pytest.raises(UnsafeIdError, match="window_id"):
+        store.window("walk", bad)
+
+
+@pytest.mark.parametrize(
+    ("phase", "window_id"),
+    [
+        ("run.json", ""),
+        ("Containers", ""),
+        ("walk", "containers"),
+        ("walk", "a/Phase_Summary.json"),
+    ],
+)
+async def test_names_of_the_tree_itself_are_no_phase_or_window(phase: str, window_id: str) -> None:
+    store = await ResultStore.create(MemoryStorage(), "goog")
+    with pytest.raises(UnsafeIdError, match="name of the result tree itself"):
+        store.window(phase, window_id)
+
+
+@pytest.mark.parametrize("name", ["phase_summary.json", "Phase_Summary.JSON", "containers"])
+async def test_only_commit_writes_the_commit_record(name: str) -> None:
+    window = (await ResultStore.create(MemoryStorage(), "goog")).window("backtest")
+    with pytest.raises(UnsafeIdError, match="taken by the result tree"):
+        await window.write(name, {})
+
+
+async def test_names_that_differ_only_by_case_are_refused() -> None:
+    store = await ResultStore.create(MemoryStorage(), "goog")
+    window = store.window("walk", "mc_1/wf_1")
+    await window.write_container(Document("portfolio", {}))
+    with pytest.raises(UnsafeIdError, match="only by case"):
+        await window.write_container(Document("Portfolio", {}))
+    for phase, window_id in (("Walk", ""), ("walk", "MC_1"), ("walk", "mc_1/WF_1")):
+        with pytest.raises(UnsafeIdError, match="only by case"):
+            store.window(phase, window_id)
+    assert store.window("walk", "mc_1/wf_1").path == window.path
+    assert store.window("test", "MC_1").path == "goog/test/MC_1"
+
+
+# --- existing results
+
+
+async def test_existing_results_are_never_overwritten_silently(storage: Storage) -> None:
+    await write_study(storage, "old")
+    with pytest.raises(ResultExistsError, match=r"goog: give --overwrite .*--resume") as caught:
+        await ResultStore.create(storage, "goog")
+    assert caught.value.exit_code == 6
+    assert (await verify_window(storage, "goog/backtest")).complete
+
+
+async def test_two_runs_at_once_do_not_share_a_folder(storage: Storage) -> None:
+    refused: list[ResultExistsError] = []
+
+    async def create() -> None:
+        try:
+            await ResultStore.create(storage, "goog")
+        except ResultExistsError as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(create)
+    assert len(refused) == 4
+
+
+async def test_overwrite_replaces_everything(storage: Storage) -> None:
+    await write_study(storage, "old")
+    store = await ResultStore.create(storage, "goog", overwrite=True)
+    assert await storage.list_files("goog") == []
+    assert not await storage.exists(".goog.replaced")
+    await store.write_run({"status": "new"})
+    assert await storage.list_files("goog") == ["goog/run.json"]
+
+
+async def test_runs_may_lie_in_folders_but_not_in_each_other(storage: Storage) -> None:
+    for run in ("studies/goog", "studies/ibm"):
+        await (await ResultStore.create(storage, run)).write_run({})
+    store = await ResultStore.create(storage, "studies/goog", overwrite=True)
+    assert await storage.list_files("studies") == ["studies/ibm/run.json"]
+    await store.write_run({})
+    with pytest.raises(ResultExistsError, match="inside the results of another run"):
+        await ResultStore.create(storage, "studies/goog/backtest/x")
+    with pytest.raises(ResultExistsError, match="move it away"):
+        await ResultStore.create(storage, "studies", overwrite=True)
+
+
+async def test_overwrite_of_nothing_creates(storage: Storage) -> None:
+    await ResultStore.create(storage, "goog", overwrite=True)
+    assert await storage.exists("goog")
+
+
+async def test_overwrite_takes_an_empty_folder(storage: Storage) -> None:
+    await ResultStore.create(storage, "goog")
+    await ResultStore.create(storage, "goog", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"thesis.txt": b"precious"},
+        {"run.json": b'{"name":"of another program"}'},
+        {"run.json": b"not json"},
+        {"backtest/run.json": b'{"schema_version":1}'},
+    ],
+)
+async def test_overwrite_never_removes_what_admf_did_not_write(
+    storage: Storage, files: dict[str, bytes]
+) -> None:
+    for name, content in files.items():
+        await storage.write_atomic(f"goog/{name}", [content])
+    with pytest.raises(ResultExistsError, match=r"did not write .*move it away"):
+        await ResultStore.create(storage, "goog", overwrite=True)
+    for name, content in files.items():
+        assert await storage.read(f"goog/{name}") == content
+
+
+async def test_opening_a_run_sweeps_what_dead_writers_left(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    await write_study(storage, "old")
+    orphan = tmp_path / "goog/backtest/containers/.x_results.json.0123.tmp"
+    orphan.write_bytes(b"{")
+    store = await ResultStore.open(storage, "goog")
+    assert not orphan.exists()
+    await write_window(store.window("backtest"), "again")
+    assert (await verify_window(storage, "goog/backtest")).complete
+
+
+async def test_only_a_run_can_be_opened(storage: Storage) -> None:
+    with pytest.raises(StorageError, match=r"run\.json"):
+        await ResultStore.open(storage, "goog")
+    await storage.write_atomic("goog/run.json", [b"{}"])
+    with pytest.raises(TornFileError, match=r"run\.json"):
+        await ResultStore.open(storage, "goog")
+
+
+# --- verification
+
+
+async def test_a_window_without_commit_record_is_not_complete(storage: Storage) -> None:
+    store = await ResultStore.create(storage, "goog")
+    window = store.window("backtest")
+    await window.write_container(Document("portfolio", {}))
+    check = await verify_window(storage, window.path)
+    assert check == WindowCheck(committed=False)
+    assert not check.complete
+
+
+async def test_missing_and_torn_files_are_told_apart(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    await write_study(storage, "a")
+    folder = tmp_path / "goog/backtest"
+    (folder / "all_trades.json").write_bytes(b'{"schema_version":1}')
+    (folder / "containers/portfolio_001_results.json").unlink()
+    check = await verify_window(storage, "goog/backtest")
+    assert check.committed
+    assert check.missing == ("containers/portfolio_001_results.json",)
+    assert check.torn == ("all_trades.json",)
+    assert not check.complete
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version":1}', b"\x00" * 100])
+async def test_a_torn_commit_record_commits_nothing(storage: Storage, content: bytes) -> None:
+    await write_study(storage, "a")
+    await storage.write_atomic("goog/backtest/phase_summary.json", [content])
+    check = await verify_window(storage, "goog/backtest")
+    assert check == WindowCheck(committed=False, torn=("phase_summary.json",))
+
+
+async def test_a_forged_commit_record_reads_nothing_outside(storage: Storage) -> None:
+    await write_study(storage, "a")
+    forged = {"schema_version": 1, "files": [{"path": "../../../x", "size": 1, "sha256": ""}]}
+    await storage.write_atomic("goog/backtest/phase_summary.json", [json.dumps(forged).encode()])
+    with pytest.raises(StorageError, match="not a path below the results root"):
+        await verify_window(storage, "goog/backtest")
+
+
+# --- faults
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def marks_of(root: Path) -> dict[str, str]:
+    """Read every document, which fails if one is torn; return which study wrote it."""
+    return {
+        path.relative_to(root).as_posix(): json.loads(path.read_bytes())["mark"]
+        for path in root.rglob("*.json")
+    }
+
+
+async def count_calls(root: Path) -> int:
+    await write_study(LocalStorage(root), "old")
+    storage = FaultStorage(root)
+    await write_study(storage, "new", overwrite=True)
+    return len(storage.calls)
+
+
+async def assert_sound(root: Path) -> None:
+    """Every file is whole, and a commit record stands for a complete window of one run."""
+    found = marks_of(root)
+    storage = LocalStorage(root)
+    for run in ("goog", ".goog.replaced"):
+        check = await verify_window(storage, f"{run}/backtest")
+        assert check.complete or not check.committed
+        marks = {mark for path, mark in found.items() if path.startswith(f"{run}/")}
+        assert len(marks) <= 1
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["one fault", "killed"])
+async def test_a_fault_at_any_call_of_a_replacing_run_leaves_whole_results(
+    tmp_path: Path, dead: bool
+) -> None:
+    for number in range(1, await count_calls(tmp_path / "clean") + 1):
+        root = tmp_path / str(number)
+        await write_study(LocalStorage(root), "old")
+        with pytest.raises(StorageError):
+            await write_study(FaultStorage(root, fail_at=number, dead=dead), "new", overwrite=True)
+        await assert_sound(root)
+        assert marks_of(root) or (root / "goog").exists()
+
+        clean = LocalStorage(root)
+        await write_study(clean, "after", overwrite=True)
+        await assert_sound(root)
+        assert (await verify_window(clean, "goog/backtest")).complete
+        assert set(marks_of(root).values()) == {"after"}
+        assert names_in(root) == ["goog"]
+        assert not list(root.rglob("*.tmp"))
+
+
+async def test_a_run_that_died_while_replacing_gives_the_old_results_back(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    await write_study(storage, "old")
+    (tmp_path / "goog").rename(tmp_path / ".goog.replaced")
+    with pytest.raises(ResultExistsError):
+        await ResultStore.create(storage, "goog")
+    assert (await verify_window(storage, "goog/backtest")).complete
+    assert names_in(tmp_path) == ["goog"]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admf.containers.config import RiskConfig
+from admf.engine.errors import ConfigError, Problem
+from admf.workflows.nodes import (
+    Node,
+    Place,
+    field_name,
+    find,
+    key_place,
+    located,
+    measure,
+    node_of,
+    place_of,
+    plain,
+)
+
+ROOT = Node(
+    {"a": Node([Node(1, Place("f", 2, 5)), Node({}, Place("f", 3, 5))], Place("f", 2, 3))},
+    Place("f", 1, 1),
+    {"a": Place("f", 1, 1)},
+)
+
+
+def faults(value: object) -> list[str]:
+    problems: list[Problem] = []
+    node_of(value, problems)
+    return [str(problem) for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float64(0.5), 0.5),
+        (np.float32(0.5), 0.5),
+        (np.int64(7), 7),
+        (date(2004, 8, 19), "2004-08-19"),
+        (datetime(2004, 8, 19, 9, 30, tzinfo=UTC), "2004-08-19T09:30:00+00:00"),
+        (Path("a") / "b", "a/b"),
+        (("x", 1), ["x", 1]),
+    ],
+)
+def test_python_values_become_the_plain_values_of_a_file(value: object, expected: object) -> None:
+    problems: list[Problem] = []
+    result = plain(node_of({"k": value}, problems))
+
+    assert problems == []
+    assert result == {"k": expected}
+    assert isinstance(result, dict)
+    assert type(result["k"]) is type(expected)
+
+
+def test_a_struct_is_a_section() -> None:
+    result = plain(node_of({"risk": RiskConfig(stop_loss_pct=5.0)}, []))
+
+    assert isinstance(result, dict)
+    assert isinstance(result["risk"], Mapping)
+    assert result["risk"]["stop_loss_pct"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": {1, 2}}, "a: must be plain data, got set"),
+        ({"a": b"x"}, "a: must be plain data, got bytes"),
+        ({"a": [object()]}, "a.0: must be plain data, got object"),
+        ({"a": {1: 2}}, "a.1: a key must be text"),
+        ({"a\0": 1}, "'a\\x00': holds the control character U+0000"),
+        ({"a": "x\ud800"}, "a: holds the control character U+D800"),
+        ({"a": math.nan}, "a: must be a finite number, got nan"),
+        ({"a": np.float64(math.inf)}, "a: must be a finite number, got inf"),
+        ({"a": 2**63}, "a: is too large: whole numbers must fit into 64 bits"),
+    ],
+)
+def test_what_a_file_could_not_hold_is_refused_by_field(value: object, expected: str) -> None:
+    assert faults(value) == [expected]
+
+
+def test_every_fault_of_python_data_is_reported() -> None:
+    assert faults({"a": math.nan, "b": [object(), {"c": {3}}]}) == [
+        "a: must be a finite number, got nan",
+        "b.0: must be plain data, got object",
+        "b.1.c: must be plain data, got set",
+    ]
+
+
+def test_data_that_holds_itself_is_refused() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+
+    assert faults({"a": endless}) == ["a.0.0.0.0.0.0.0...: nests deeper than 100 levels"]
+
+
+def test_a_field_is_found_by_keys_and_positions() -> None:
+    assert find(ROOT, ("a", 0)) == Node(1, Place("f", 2, 5))
+    assert find(ROOT, ()) is ROOT
+    for path in [("b",), ("a", 2), ("a", "x"), ("a", 0, "x"), (0,)]:
+        assert find(ROOT, path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        (("a",), Place("f", 2, 3)),
+        (("a", 0), Place("f", 2, 5)),
+        (("a", 1, "missing"), Place("f", 3, 5)),
+        (("missing",), Place("f", 1, 1)),
+        (("missing", "too"), Place("f", 1, 1)),
+        (("a", "missing", "too"), Place("f", 1, 1)),
+        ((), Place("f", 1, 1)),
+    ],
+)
+def test_a_missing_field_stands_where_its_section_does(
+    path: tuple[str | int, ...], place: Place
+) -> None:
+    assert place_of(ROOT, path) == place
+
+
+def test_a_key_stands_before_its_value() -> None:
+    assert key_place(ROOT, ("a",)) == Place("f", 1, 1)
+    assert key_place(ROOT, ("a", 0)) == Place("f", 2, 5)
+
+
+def test_problems_found_later_get_the_place_of_their_field() -> None:
+    error = ConfigError(
+        [Problem("late", field="a.1"), Problem("placed", field="a", file="g", line=7, column=7)]
+    )
+
+    assert str(located(error, ROOT)) == "f:3:5: a.1: late\ng:7:7: a: placed"
+
+
+def test_field_names_are_fit_to_print() -> None:
+    assert field_name(("data", "symbols", 0)) == "data.symbols.0"
+    assert field_name(tuple("abcdefghi")) == "a.b.c.d.e.f.g.h..."
+    assert field_name(("a\nb", "x" * 100)) == f"'a\\nb'.{'x' * 60}..."
+
+
+@given(st.recursive(st.none(), lambda inner: st.lists(inner, max_size=3), max_leaves=30))
+def test_measure_counts_values_and_levels(value: object) -> None:
+    def expected(value: object) -> tuple[int, int]:
+        if not isinstance(value, list):
+            return 1, 1
+        inner = [expected(each) for each in value]
+        return 1 + sum(n for n, _ in inner), 1 + max([d for _, d in inner], default=0)
+
+    assert measure(node_of(value, [])) == expected(value)
+
+
+def test_a_pure_path_is_text() -> None:
+    assert plain(node_of(PurePosixPath("/x"), [])) == "/x"

@@ -1,0 +1,1 @@
+"""Your own strategies, one module each or several in one."""
