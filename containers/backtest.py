@@ -17,6 +17,7 @@ from admf.containers.market import Market, Quotes
 from admf.containers.metrics.annualisation import infer_annualisation
 from admf.containers.metrics.tracer import MetricsEventTracer, history_limit
 from admf.containers.portfolio import PortfolioContainer
+from admf.containers.report import WindowReport
 from admf.containers.risk import RiskContainer
 from admf.containers.sizing import Sizer
 from admf.containers.strategies.base import (
@@ -56,6 +57,7 @@ class BacktestTopology:
         specs = [spec for lane in lanes for spec in declared_features(lane.strategy)]
         builder.add(FeaturesContainer("features", scope=builder.bus, store=features, specs=specs))
         names = ["features", *(lane.add() for lane in lanes)]
+        builder.add_report(WindowReport([lane.portfolio for lane in lanes]))
         builder.add(
             DataContainer(
                 "data",
@@ -84,11 +86,12 @@ class _Lane:
         self._annualisation = infer_annualisation(market.data.ts, config.periods_per_year)
         self._scope = builder.bus.scope(f"lane_{lane.lane_id}", contain_failures=True)
         self._quotes = Quotes()
+        self.portfolio = self._make_portfolio()
 
     def add(self) -> str:
         """Add the lane's containers and return the id of the one that starts last."""
         add, lane = self._builder.add, self._lane
-        portfolio = add(self._portfolio())
+        portfolio = add(self.portfolio)
         account = portfolio.account
         risk = RiskContainer(
             f"risk_{lane.lane_id}",
@@ -103,12 +106,12 @@ class _Lane:
             lane.execution,
             scope=self._scope,
             account=account,
-            sizer=self._sizer(portfolio, costs),
+            sizer=self._sizer(costs),
             costs=costs,
             limits=risk,
             quotes=self._quotes,
         )
-        strategy = self._strategy(portfolio)
+        strategy = self._strategy()
         members = [add(member) for member in (risk, execution, strategy)]
         conductor = LaneContainer(
             f"lane_{lane.lane_id}",
@@ -124,7 +127,7 @@ class _Lane:
         )
         return add(conductor).id
 
-    def _strategy(self, portfolio: PortfolioContainer) -> StrategyContainer:
+    def _strategy(self) -> StrategyContainer:
         container_id, scope = f"strategy_{self._lane.lane_id}", self._scope
         if isinstance(self.strategy, ColumnarStrategy):
             return ColumnarStrategyContainer(
@@ -133,7 +136,7 @@ class _Lane:
         context = BarContext(
             scope,
             container_id,
-            account=portfolio.account,
+            account=self.portfolio.account,
             market=self._market,
             quotes=self._quotes,
             seed=self._lane.seed,
@@ -142,10 +145,10 @@ class _Lane:
             container_id, self.strategy, context, scope=scope, market=self._market
         )
 
-    def _sizer(self, portfolio: PortfolioContainer, costs: Costs) -> Sizer:
+    def _sizer(self, costs: Costs) -> Sizer:
         return Sizer(
             self._lane.portfolio.sizing,
-            account=portfolio.account,
+            account=self.portfolio.account,
             costs=costs,
             market=self._market,
             quotes=self._quotes,
@@ -153,7 +156,7 @@ class _Lane:
             max_leverage=self._lane.risk.max_leverage,
         )
 
-    def _portfolio(self) -> PortfolioContainer:
+    def _make_portfolio(self) -> PortfolioContainer:
         tracing = self._builder.spec.tracing
         registry = EventRegistry([*ENGINE_EVENTS, *MARKET_EVENTS])
         traced, _ = resolve_types(tracing.event_tracing, registry)
@@ -172,6 +175,7 @@ class _Lane:
             tracer=tracer,
             market=self._market,
             quotes=self._quotes,
+            parameters=parameters_of(self.strategy),
             head=self._head(),
         )
 
@@ -183,7 +187,6 @@ class _Lane:
             "workflow_id": spec.workflow_id,
             "phase_name": spec.phase_name,
             "window_id": spec.window_id,
-            "parameters": parameters_of(self.strategy),
             "lane": self._lane,
             "data": {
                 "symbols": data.symbols,

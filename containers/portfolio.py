@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from admf.containers.account import Account, Position
 from admf.containers.bar_table import BarTable
 from admf.containers.config import PortfolioConfig
-from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen
+from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen, Reject
 from admf.containers.market import Market, Quotes
+from admf.containers.metrics.history import Trade
 from admf.containers.metrics.tracer import MetricsEventTracer
 from admf.containers.times import iso_utc
 from admf.engine.block import Block
@@ -47,6 +49,7 @@ class PortfolioContainer(Container):
         tracer: Folds the lane's events into metrics, trades and the equity curve.
         market: The window's market data.
         quotes: The lane's place in it.
+        parameters: The strategy's parameters, defaults included.
         head: What the result file says about the lane besides its results.
     """
 
@@ -59,6 +62,7 @@ class PortfolioContainer(Container):
         tracer: MetricsEventTracer,
         market: Market,
         quotes: Quotes,
+        parameters: Mapping[str, object],
         head: Mapping[str, object],
         depends_on: Sequence[str] = (),
     ) -> None:
@@ -69,12 +73,36 @@ class PortfolioContainer(Container):
         self._metrics = tracer
         self._market = market
         self._quotes = quotes
+        self._parameters = parameters
         self._head = head
         self._marks = _Marks(self.account)
+        self._rejects: Counter[str] = Counter()
 
     async def on_start(self) -> None:
-        """Book every fill of the lane."""
+        """Book every fill of the lane, and count what was refused."""
         self.subscribe(Fill, self._on_fill)
+        self.subscribe(Reject, self._on_reject)
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """The strategy's parameters, defaults included."""
+        return self._parameters
+
+    @property
+    def rejects(self) -> Mapping[str, int]:
+        """Refused orders by reason."""
+        return dict(sorted(self._rejects.items()))
+
+    def metrics(self) -> Mapping[str, float | None]:
+        """Return the metrics up to now."""
+        return self._metrics.metrics().values
+
+    def trades(self) -> list[Trade]:
+        """Return the closed trades that are kept."""
+        return self._metrics.trades()
+
+    def _on_reject(self, reject: Reject) -> None:
+        self._rejects[reject.reason] += 1
 
     def _on_fill(self, fill: Fill) -> None:
         opens = fill.symbol not in self.account.positions
@@ -155,12 +183,15 @@ class PortfolioContainer(Container):
         body: dict[str, object] = {
             "role": self.role,
             **self._head,
+            "parameters": self._parameters,
             "status": self.status,
             "error": None if self.error is None else str(self.error),
             "periods_per_year": found.metrics.periods_per_year,
+            "return_interval": found.metrics.interval,
             "tracer": found.tracer,
             "metrics": found.metrics.values,
             "approximate": found.metrics.approximate,
+            "rejects": self.rejects,
             "open_positions": [self._open_position(it) for it in self.account.positions.values()],
             "trades": found.trades,
             "equity_curve": found.equity_curve,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Protocol
 
@@ -9,6 +11,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from admf.engine.cancellation import cancellations, is_cancelled
 from admf.engine.subscription import Subscription
 
 __all__ = ["Drive", "MailboxOwner"]
@@ -27,59 +30,98 @@ class Drive:
 
     Args:
         max_block_ms: Longest time the dispatch loop runs without letting the host's loop run.
+
+    Attributes:
+        deadline: Time on the monotonic clock, in seconds, at which the loop has to yield.
+        mailboxes: Every subscription with a mailbox, and its scope.
+        progress: Set when a drain that waits for its workers should look again.
     """
 
-    __slots__ = ("deadline", "mailboxes", "max_block_s", "progress", "tasks", "workers")
+    __slots__ = ("_tasks", "_workers", "deadline", "mailboxes", "max_block_s", "progress")
 
     def __init__(self, max_block_ms: float) -> None:
         self.max_block_s = max_block_ms / 1000
         self.deadline = 0.0
         self.mailboxes: dict[Subscription, MailboxOwner] = {}
-        self.workers: TaskGroup | None = None
-        self.tasks: set[int] = set()
         self.progress = anyio.Event()
+        self._workers: TaskGroup | None = None
+        self._tasks: dict[int, int] = {}
+
+    # -- pace and cancellation --------------------------------------------------------------------
+
+    async def keep_pace(self) -> None:
+        """Yield to the event loop if it is time."""
+        if monotonic() >= self.deadline:
+            await anyio.lowlevel.checkpoint()
+            self.deadline = monotonic() + self.max_block_s
+
+    @property
+    def is_own_task(self) -> bool:
+        """Whether the current task is the one that drains, or a mailbox worker."""
+        return anyio.get_current_task().id in self._tasks
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the current task has been cancelled from outside since it began to drain."""
+        return is_cancelled(self._tasks.get(anyio.get_current_task().id, 0))
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Count the current task among those that drain."""
+        task = anyio.get_current_task().id
+        self._tasks[task] = cancellations()
+        try:
+            yield
+        finally:
+            del self._tasks[task]
+
+    # -- mailboxes --------------------------------------------------------------------------------
 
     @property
     def lacks_workers(self) -> bool:
         """Whether there are mailboxes and nobody to empty them."""
-        return bool(self.mailboxes) and self.workers is None
+        return bool(self.mailboxes) and self._workers is None
 
     @property
     def mail_waits(self) -> bool:
         """Whether a mailbox holds events."""
         return any(item.queue is not None and item.queue.size for item in self.mailboxes)
 
-    def restart(self) -> None:
-        """Begin a new turn on the event loop."""
-        self.deadline = monotonic() + self.max_block_s
+    @property
+    def is_working(self) -> bool:
+        """Whether a worker is at work."""
+        return any(item.working for item in self.mailboxes)
 
-    async def keep_pace(self) -> None:
-        """Yield to the event loop if the turn is over."""
-        if monotonic() >= self.deadline:
-            await anyio.lowlevel.checkpoint()
-            self.restart()
-
-    def start_workers(self) -> None:
-        """See to it that a worker empties each mailbox that holds events."""
-        for subscription in self.mailboxes:
-            if subscription.queue is not None and subscription.queue.size:
-                self.start_worker(subscription)
+    @contextmanager
+    def employing(self, workers: TaskGroup) -> Iterator[None]:
+        """Let mailboxes be emptied in a task group, beginning with those that hold events."""
+        self._workers = workers
+        try:
+            for subscription in self.mailboxes:
+                if subscription.queue is not None and subscription.queue.size:
+                    self.start_worker(subscription)
+            yield
+        finally:
+            self._workers = None
 
     def start_worker(self, subscription: Subscription) -> None:
         """See to it that a worker empties a mailbox; between drains, the next one does."""
-        if self.workers is not None and not subscription.working:
+        if self._workers is not None and not subscription.working:
             subscription.working = True
-            self.workers.start_soon(self._work, subscription)
+            self._workers.start_soon(self._work, subscription, self.mailboxes[subscription])
 
-    async def _work(self, subscription: Subscription) -> None:
-        task = anyio.get_current_task().id
-        self.tasks.add(task)
-        try:
-            await self.mailboxes[subscription].work_off(subscription)
-        finally:
-            self.tasks.discard(task)
+    async def _work(self, subscription: Subscription, owner: MailboxOwner) -> None:
+        with self.occupied():
+            try:
+                await owner.work_off(subscription)
+            finally:
+                subscription.working = False
+                self.progress.set()
+
+    def dismiss_workers(self) -> None:
+        """Note that no worker is left, not even of those that were cancelled before they began."""
+        for subscription in self.mailboxes:
             subscription.working = False
-            self.progress.set()
 
     def forget_emptied(self) -> None:
         """Let go of mailboxes whose subscription has ended and that hold nothing any more."""

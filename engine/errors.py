@@ -51,8 +51,13 @@ __all__ = [
 ]
 
 
+_LONGEST_TYPO = 200
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known name, or an empty string."""
+    if len(name) > _LONGEST_TYPO:  # comparing takes the square of the length
+        return ""
     spelling = {other.casefold(): other for other in known}
     near = difflib.get_close_matches(name.casefold(), spelling, n=1, cutoff=0.6)
     return f" (did you mean {spelling[near[0]]!r}?)" if near else ""

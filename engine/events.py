@@ -19,6 +19,7 @@ __all__ = [
     "Event",
     "EventRegistry",
     "HandlerFailed",
+    "Published",
     "WindowEnd",
     "WindowStart",
     "event_name",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import anyio
 
@@ -23,66 +23,96 @@ def weight(item: object) -> int:
 
 
 class BoundedQueue:
-    """Holds at most ``maxsize`` envelopes, in the order of their sequence numbers.
+    """Holds envelopes in the order of their sequence numbers until they are handled.
 
     The head is taken, handled and only then removed, so that an interrupted handler loses nothing:
     the interrupted head is the next to be taken again.
 
     Args:
-        maxsize: Greatest number of envelopes, the one being handled included.
+        maxsize: Greatest number of envelopes that wait; the head that was taken comes on top.
         overflow: What a full queue does. ``block`` makes the publisher's drain wait; ``coalesce``
             keeps the newest event of each class and key, and drops the oldest when all differ;
             ``fail`` raises.
+
+    Attributes:
+        size: Events held, the head included; a block counts each of its own.
+        dropped: Events dropped.
+        closed: Whether its reader wants no more; what is queued can still be taken.
+        error: What closed it, if that was a failure.
+
+    Raises:
+        ValueError: ``maxsize`` is not positive, or there is no such policy.
     """
 
-    __slots__ = ("_head", "_items", "_room", "dropped", "maxsize", "overflow", "size")
+    __slots__ = (
+        "_head",
+        "_item",
+        "_items",
+        "_room",
+        "closed",
+        "dropped",
+        "error",
+        "maxsize",
+        "overflow",
+        "size",
+    )
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
         if maxsize < 1:
             raise ValueError(f"maxsize must be at least 1, got {maxsize}")
+        if overflow not in get_args(Overflow):
+            raise ValueError(f"overflow must be one of {get_args(Overflow)}, got {overflow!r}")
         self.maxsize = maxsize
         self.overflow = overflow
         self.dropped = 0
         self.size = 0
+        self.closed = False
+        self.error: BaseException | None = None
         self._items: OrderedDict[Hashable, Envelope] = OrderedDict()
         self._head: Envelope | None = None
-        self._room = anyio.Event()
-
-    def __len__(self) -> int:
-        return len(self._items) + (self._head is not None)
+        self._room: anyio.Event | None = None  # made only when somebody waits
+        self._item: anyio.Event | None = None
 
     @property
     def full(self) -> bool:
         """Whether nothing more fits."""
-        return len(self) >= self.maxsize
+        return len(self._items) >= self.maxsize
 
     async def wait_for_room(self) -> None:
-        """Wait until the queue is not full."""
-        while self.full:
-            self._room = anyio.Event()
+        """Wait until the queue is not full, or is closed."""
+        while self.full and not self.closed:
+            self._room = self._room or anyio.Event()
             await self._room.wait()
 
-    def put(self, envelope: Envelope) -> int:
-        """Add an envelope and return how many events were dropped for it.
+    async def wait_for_item(self) -> None:
+        """Wait until the queue is not empty, or is closed."""
+        while not (self.size or self.closed):
+            self._item = self._item or anyio.Event()
+            await self._item.wait()
+
+    def put(self, envelope: Envelope) -> Envelope | None:
+        """Add an envelope and return the one that was dropped for it, which may be itself.
 
         Raises:
             QueueFullError: The queue is full and its policy is ``fail`` or ``block``.
         """
-        before = self.dropped
         key = self._key(envelope)
-        if key in self._items:
-            self._drop(self._items.pop(key))
-        elif self.full and not self._make_room():
-            self.dropped += weight(envelope.event)
-            return self.dropped - before
-        self._items[key] = envelope
+        dropped = self._items.pop(key, None)
+        if dropped is None and self.full:
+            dropped = self._make_room(envelope)
         self.size += weight(envelope.event)
-        return self.dropped - before
+        if dropped is not None:
+            self._count_drop(dropped)
+        if dropped is not envelope:
+            self._items[key] = envelope
+            self._announce_item()
+        return dropped
 
     def take(self) -> Envelope | None:
         """Return the head, which stays queued until `done`; None when the queue is empty."""
         if self._head is None and self._items:
             self._head = self._items.popitem(last=False)[1]
+            self._announce_room()
         return self._head
 
     def done(self) -> None:
@@ -90,7 +120,29 @@ class BoundedQueue:
         if self._head is not None:
             self.size -= weight(self._head.event)
             self._head = None
+
+    def clear(self) -> None:
+        """Drop all envelopes but the head that was taken."""
+        for envelope in self._items.values():
+            self._count_drop(envelope)
+        self._items.clear()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Let whoever waits go on, the readers with ``error`` once they have read what is left."""
+        self.closed = True
+        self.error = error
+        self._announce_room()
+        self._announce_item()
+
+    def _announce_room(self) -> None:
+        if self._room is not None:
             self._room.set()
+            self._room = None
+
+    def _announce_item(self) -> None:
+        if self._item is not None:
+            self._item.set()
+            self._item = None
 
     def _key(self, envelope: Envelope) -> Hashable:
         event: Event | Block[Any] = envelope.event
@@ -99,15 +151,14 @@ class BoundedQueue:
         key: Hashable = getattr(event, event.key_field) if event.key_field else None
         return event.__class__, key
 
-    def _make_room(self) -> bool:
+    def _make_room(self, newest: Envelope) -> Envelope:
         if self.overflow in ("fail", "block"):
             raise QueueFullError(f"the queue is full ({self.maxsize} events)")
-        if self.overflow == "drop_newest" or not self._items:
-            return False
-        self._drop(self._items.popitem(last=False)[1])
-        return True
+        if self.overflow == "drop_newest":
+            return newest
+        return self._items.popitem(last=False)[1]
 
-    def _drop(self, envelope: Envelope) -> None:
+    def _count_drop(self, envelope: Envelope) -> None:
         count = weight(envelope.event)
         self.size -= count
         self.dropped += count

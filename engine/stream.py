@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-import anyio
-
 from admf.engine.events import Envelope
 from admf.engine.queues import BoundedQueue, weight
 from admf.engine.subscription import Subscription
@@ -23,9 +21,6 @@ class EventStream:
     def __init__(self, subscription: Subscription, queue: BoundedQueue) -> None:
         self._subscription = subscription
         self._queue = queue
-        self._ready = anyio.Event()
-        self._closed = False
-        subscription.on_put = self._wake
 
     @property
     def dropped(self) -> int:
@@ -34,12 +29,8 @@ class EventStream:
 
     def close(self) -> None:
         """Take no more events; what is queued can still be read."""
-        self._closed = True
+        self._queue.close()
         self._subscription.cancel()
-        self._wake()
-
-    def _wake(self) -> None:
-        self._ready.set()
 
     def __enter__(self) -> Self:
         return self
@@ -56,13 +47,15 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Envelope:
-        while True:
-            envelope = self._queue.take()
-            if envelope is not None:
-                self._queue.done()
-                self._subscription.handled += weight(envelope.event)
-                return envelope
-            if self._closed:
-                raise StopAsyncIteration
-            self._ready = anyio.Event()
-            await self._ready.wait()
+        """Return the next envelope.
+
+        Raises:
+            QueueFullError: The stream's policy is ``fail`` and the observer was too slow.
+        """
+        await self._queue.wait_for_item()
+        envelope = self._queue.take()
+        if envelope is None:
+            raise self._queue.error or StopAsyncIteration
+        self._queue.done()
+        self._subscription.handled += weight(envelope.event)
+        return envelope

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from itertools import compress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from admf.engine.block import Block, is_block
-from admf.engine.events import Event
+from admf.engine.events import Event, Published
 from admf.engine.queues import BoundedQueue, Overflow, weight
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Subscription:
         types: Event classes it matches, subclasses included.
         key: Value of the events' ``key_field`` it wants; None for all.
         takes_blocks: Whether the handler is called with blocks or with single events.
+        queue: What waits for the handler's worker, or for a stream's observer.
+        is_stream: Whether an observer outside the bus takes the events. What becomes of them is
+            then no part of the bus's trace, which must not depend on who looks on.
     """
 
     __slots__ = (
@@ -62,10 +66,10 @@ class Subscription:
         "handled",
         "handler",
         "is_async",
+        "is_stream",
         "key",
         "name",
         "on_error",
-        "on_put",
         "queue",
         "takes_blocks",
         "types",
@@ -80,9 +84,10 @@ class Subscription:
         *,
         name: str,
         takes_blocks: bool,
-        key: object,
+        key: Hashable,
         queue: BoundedQueue | None,
         on_error: OnError,
+        is_stream: bool = False,
     ) -> None:
         self._bus = bus
         self.types = types
@@ -92,7 +97,7 @@ class Subscription:
         self.key = key
         self.on_error = on_error
         self.queue = queue
-        self.on_put: Callable[[], None] = _nothing
+        self.is_stream = is_stream
         self.is_async = _is_async(handler)
         self.active = True
         self.working = False
@@ -109,36 +114,39 @@ class Subscription:
             self.active = False
             self._bus.unsubscribe(self)
 
-    def payloads(self, item: Event | Block[Any]) -> Iterable[tuple[int, Any]]:
+    @property
+    def is_plain(self) -> bool:
+        """Whether its handler needs no more than to be called with every event."""
+        special = self.is_async or self.takes_blocks or self.queue is not None
+        return not special and self.key is None
+
+    def payloads(self, item: Published) -> Iterable[tuple[int, Any]]:
         """Yield what the handler is to be called with, each with its offset from the item's seq."""
         if is_block(item):
             return self._from_block(item)
-        if self.key is not None and getattr(item, str(item.key_field)) != self.key:
-            return ()
-        if self.takes_blocks:
-            return ((0, Block[Any].of([item])),)
-        return ((0, item),)
+        return ((0, Block.of([item]) if self.takes_blocks else item),)
 
     def _from_block(self, block: Block[Any]) -> Iterable[tuple[int, Any]]:
         field = block.cls.key_field
-        wanted = None if self.key is None else block.column(str(field)) == self.key
+        wanted = None if self.key is None else block.rows_where(str(field), self.key)
         if self.takes_blocks:
             part = block if wanted is None else block.select(wanted)
             return ((0, part),) if len(part) else ()
-        events = enumerate(block.events())
-        return events if wanted is None else (pair for pair in events if wanted[pair[0]])
+        return enumerate(block) if wanted is None else compress(enumerate(block), wanted)
 
     def count_handled(self, payload: object) -> None:
-        """Book an event or block as accepted and handled."""
+        """Book an event or block as handled."""
         count = weight(payload)
-        self.accepted += count
         self.handled += count
+        if self.queue is None:  # otherwise it was accepted when it was queued
+            self.accepted += count
 
     def count_dead_lettered(self, payload: object) -> None:
-        """Book an event or block as accepted and dead-lettered."""
+        """Book an event or block as dead-lettered."""
         count = weight(payload)
-        self.accepted += count
         self.dead_lettered += count
+        if self.queue is None:
+            self.accepted += count
 
     @property
     def stats(self) -> SubscriptionStats:
@@ -151,10 +159,6 @@ class Subscription:
             dead_lettered=self.dead_lettered,
             queued=0 if self.queue is None else self.queue.size,
         )
-
-
-def _nothing() -> None:
-    """Stand in until a mailbox worker or a stream wants to be told of new items."""
 
 
 def _is_async(handler: Handler) -> bool:

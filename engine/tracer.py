@@ -109,7 +109,7 @@ class EventTracer:
             observed=sum(self._by_type.values()),
             retained=self.policy.retained_count,
             dropped=self.policy.dropped,
-            by_type=dict(self._by_type),
+            by_type=dict(sorted(self._by_type.items())),
             overflowed=self.policy.overflowed,
         )
 

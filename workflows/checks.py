@@ -93,7 +93,7 @@ def _unknown_events(root: Node, known: Collection[str]) -> Iterator[Problem]:
 
 
 def _not_known(name: str, known: Collection[str]) -> str:
-    hint = did_you_mean(shorten(name), known) or f" (known: {', '.join(known)})"
+    hint = did_you_mean(name, known) or f" (known: {', '.join(known)})"
     return f"unknown name {shorten(name)!r}{hint}"
 
 

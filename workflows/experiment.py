@@ -18,9 +18,8 @@ from admf.containers.config import (
     StrategyConfig,
 )
 
-__all__ = ["Experiment", "ResultsStorage", "Seed"]
+__all__ = ["Experiment", "Seed"]
 
-ResultsStorage: TypeAlias = Literal["memory", "disk"]
 Seed: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
@@ -57,7 +56,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     event_tracing: tuple[str, ...] | None = None
     retention_policy: str | None = None
     sliding_window_size: PositiveInt = 1000
-    results_storage: ResultsStorage | None = None
+    results_storage: Literal["memory", "disk"] | None = None
     results_dir: str | None = None
     seed: Seed = 0
     block_size: PositiveInt = 4096

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,8 @@ from admf.workflows.yaml_source import compose, read_text
 
 __all__ = ["LoadedExperiment", "experiment_from_mapping", "load_experiment"]
 
-_MOST_PROBLEMS = 50
+_MOST_FOUND = 1_000
+_MOST_REPORTED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def load_experiment(
     if not isinstance(root.value, dict):
         found = "is empty" if root.value is None else f"holds {describe(plain(root))}"
         message = f"{found}; an experiment has fields, at least workflow, data and strategy"
-        raise _rejected([*problems, root.place.problem((), message)])
+        raise ConfigError(_report([*problems, root.place.problem((), message)]))
     root = apply_overrides(root, overrides, problems)
     return _checked(root, problems, vocabulary, file.resolve().parent)
 
@@ -96,24 +98,24 @@ def _checked(
     root: Node, problems: list[Problem], vocabulary: Vocabulary, folder: Path | None
 ) -> LoadedExperiment:
     found = [*problems, *schema_problems(root, experiment_schema())]
-    found += mistakes(root, vocabulary, folder)
+    found += islice(mistakes(root, vocabulary, folder), _MOST_FOUND)
     if found:
-        raise _rejected(found)
+        raise ConfigError(_report(found))
     experiment = msgspec.convert(plain(root), Experiment)
-    warnings = tuple(sorted(suspicions(experiment, root, vocabulary), key=_in_file_order))
+    warnings = _report(islice(suspicions(experiment, root, vocabulary), _MOST_FOUND))
     return LoadedExperiment(_anchored(experiment, folder), warnings, folder, root)
 
 
-def _rejected(found: list[Problem]) -> ConfigError:
-    """Return the error of all problems, one for each field: the first that was found."""
+def _report(found: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return the first problem of each field, in the order of the file and cut to a short list."""
     by_field: dict[tuple[str, str], Problem] = {}
     for problem in found:
         by_field.setdefault((problem.file, problem.field or problem.message), problem)
     problems = sorted(by_field.values(), key=_in_file_order)
-    if len(problems) > _MOST_PROBLEMS:
-        rest = Problem(f"and {len(problems) - _MOST_PROBLEMS} more", file=problems[0].file)
-        problems = [*problems[:_MOST_PROBLEMS], rest]
-    return ConfigError(problems)
+    rest = len(problems) - _MOST_REPORTED
+    if rest > 0:
+        return (*problems[:_MOST_REPORTED], Problem(f"and {rest} more", file=problems[0].file))
+    return tuple(problems)
 
 
 def _in_file_order(problem: Problem) -> tuple[bool, int, int]:

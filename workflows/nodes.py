@@ -46,6 +46,7 @@ CONTROL_CHARACTERS = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 _POSITION = re.compile(r"[0-9]{1,6}")
+_LONGEST_TEXT = 4_096
 _LONGEST_SHOWN = 60
 _MOST_PARTS_SHOWN = 8
 
@@ -160,13 +161,19 @@ def measure(node: Node) -> tuple[int, int]:
 def scalar_fault(value: Scalar) -> str | None:
     """Return why a value cannot stand in an experiment whatever its field, or None if it can."""
     if isinstance(value, str):
-        found = CONTROL_CHARACTERS.search(value)
-        return f"holds the control character U+{ord(found[0]):04X}" if found else None
+        return _text_fault(value)
     if isinstance(value, float) and not math.isfinite(value):
         return f"must be a finite number, got {value}"
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "is too large: whole numbers must fit into 64 bits"
     return None
+
+
+def _text_fault(text: str) -> str | None:
+    if len(text) > _LONGEST_TEXT:
+        return f"is longer than {_LONGEST_TEXT:,} characters"
+    found = CONTROL_CHARACTERS.search(text)
+    return f"holds the control character U+{ord(found[0]):04X}" if found else None
 
 
 def node_of(value: object, problems: list[Problem], path: FieldPath = ()) -> Node:

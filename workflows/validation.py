@@ -39,7 +39,6 @@ _YAML_1_1_BOOLEANS = {
     "n": "false",
 }
 _GROUPED_DIGITS = re.compile(r"[-+]?[0-9][0-9_, ]*(\.[0-9]+)?")
-_LONGEST_NAME = 64
 
 
 def schema_problems(root: Node, schema: JsonSchema) -> list[Problem]:
@@ -92,7 +91,7 @@ def _findings(
 
 
 def _field_hint(name: str, section: JsonSchema, schema: JsonSchema) -> str:
-    near = did_you_mean(name[:_LONGEST_NAME], section["properties"])
+    near = did_you_mean(name, section["properties"])
     if near:
         return near
     for owner, field in schema["properties"].items():
@@ -141,8 +140,8 @@ def _type_hint(expected: str, value: object) -> str:
 def _text_hint(expected: str, text: str) -> str:
     if expected == "boolean" and text.casefold() in _YAML_1_1_BOOLEANS:
         return f"write {_YAML_1_1_BOOLEANS[text.casefold()]}"
-    if expected in {"number", "integer"} and _GROUPED_DIGITS.fullmatch(text[:_LONGEST_NAME]):
-        return f"write {re.sub('[_, ]', '', text)}"
+    if expected in {"number", "integer"} and _GROUPED_DIGITS.fullmatch(text):
+        return f"write {shorten(re.sub('[_, ]', '', text))}"
     if expected == "array":
         return f"write [{shorten(text)}]"
     return ""
@@ -150,7 +149,7 @@ def _text_hint(expected: str, text: str) -> str:
 
 def _enum_message(allowed: list[object], value: object) -> str:
     known = [str(one) for one in allowed]
-    near = did_you_mean(value[:_LONGEST_NAME], known) if isinstance(value, str) else ""
+    near = did_you_mean(value, known) if isinstance(value, str) else ""
     return f"must be one of {', '.join(known)}, got {describe(value)}{near}"
 
 

@@ -61,6 +61,7 @@ _SYNTAX_HINTS = {
     "did not find expected <document start>": "the document ended before this; check the quotes",
     "found unexpected end of stream": "a quote is not closed",
 }
+_WRONG_FROM_THE_START = frozenset({"could not find expected ':'", "found unexpected end of stream"})
 
 
 def read_text(path: Path) -> str:
@@ -73,27 +74,23 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError([Problem("no such file", file=str(path))]) from None
+        raise _refused(path, "no such file") from None
     except IsADirectoryError:
-        raise ConfigError(
-            [Problem("is a folder, not an experiment file", file=str(path))]
-        ) from None
+        raise _refused(path, "is a folder, not an experiment file") from None
     except (OSError, ValueError) as error:
-        raise ConfigError([Problem(f"cannot be read: {error}", file=str(path))]) from error
+        raise _refused(path, f"cannot be read: {error}") from error
     if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(
-            [
-                Problem(
-                    "is larger than 1 MiB; an experiment file is text of a few KiB", file=str(path)
-                )
-            ]
-        )
+        raise _refused(path, "is larger than 1 MiB; an experiment file is text of a few KiB")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _refused(path, "is UTF-16; save it as UTF-8")
     return _decode(content, str(path))
 
 
+def _refused(path: Path, message: str) -> ConfigError:
+    return ConfigError([Problem(message, file=str(path))])
+
+
 def _decode(content: bytes, file: str) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ConfigError([Problem("is UTF-16; save it as UTF-8", file=file)])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -153,9 +150,8 @@ class _Composer:
         next(self._events)
         event = next(self._events)
         if isinstance(event, yaml.DocumentStartEvent):
-            raise self._fatal(
-                event, self._field, "a second document starts here; keep one in a file"
-            )
+            message = "a second document starts here; keep one in a file"
+            raise self._fatal(event, self._field, message)
         return root
 
     def _parse(self) -> Iterator[yaml.Event]:
@@ -164,16 +160,17 @@ class _Composer:
             next(events)
             yield from events
         except yaml.MarkedYAMLError as error:
-            raise ConfigError([self._syntax_problem(error)]) from None
+            raise ConfigError([*self.problems, self._syntax_problem(error)]) from None
 
     def _syntax_problem(self, error: yaml.MarkedYAMLError) -> Problem:
-        mark = error.problem_mark
+        cause = error.problem or "cannot be read"
+        start = error.context_mark if cause in _WRONG_FROM_THE_START else None
+        mark = start or error.problem_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
         tab = _TAB_INDENT.match("".join(self._text.splitlines()[line : line + 1]))
         if tab:
             place = self._located(line, tab.end() - 1)
             return place.problem(self._field, "a tab is used as indentation; use spaces")
-        cause = error.problem or "cannot be read"
         hint = _SYNTAX_HINTS.get(cause)
         message = f"is not YAML: {cause} ({hint})" if hint else f"is not YAML: {cause}"
         return self._located(line, column).problem(self._field, message)

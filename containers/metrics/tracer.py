@@ -64,11 +64,19 @@ class MetricsEventTracer(EventTracer):
         kept: list[Sink] = [sink for sink in (self._equity, self._trades) if sink is not None]
         super().__init__(traced, policy, [*self._metrics.sinks, *kept], policy_name=policy_name)
 
+    def metrics(self) -> MetricsResult:
+        """Return the metrics up to now."""
+        return self._metrics.result()
+
+    def trades(self) -> list[Trade]:
+        """Return the closed trades that are kept."""
+        return [] if self._trades is None else self._trades.trades()
+
     def results(self) -> PortfolioResults:
         """Return the results up to now; later events go on as if nobody had asked."""
         return PortfolioResults(
-            metrics=self._metrics.result(),
-            trades=[] if self._trades is None else self._trades.trades(),
+            metrics=self.metrics(),
+            trades=self.trades(),
             equity_curve=None if self._equity is None else self._equity.curve(),
             tracer=self.summary(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, get_type_hints
@@ -131,9 +132,9 @@ def _refusal(cls: type, error: Exception) -> Problem:
     message = str(cause)
     if not isinstance(cause, ValueError):
         message = f"{user_place(cause)}: {type(cause).__name__}: {message}"
-    named = [(message.find(field.encode_name), field.encode_name) for field in _fields(cls)]
-    first = min((found for found in named if found[0] >= 0), default=(0, ""))
-    return _problem(first[1], message)
+    names = "|".join(re.escape(field.encode_name) for field in _fields(cls))
+    named = re.search(rf"\b({names})\b", message)
+    return _problem(named[0] if named else "", message)
 
 
 def _type_text(described: types.Type) -> str:

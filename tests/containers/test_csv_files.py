@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,6 @@ def test_any_bytes_are_read_or_refused_as_data(
 ) -> None:
     file = tmp_path / name
     file.write_bytes(content)
-    try:
-        load_market_data(DataConfig(path=str(file), symbols=("A",), timezone=timezone))
-    except DataError as error:
-        assert str(error).startswith(str(file))
+    with suppress(DataError):
+        data = load_market_data(DataConfig(path=str(file), symbols=("A",), timezone=timezone))
+        assert data.steps > 0

@@ -175,7 +175,7 @@ def test_the_fingerprint_is_the_sha256_of_symbols_and_little_endian_arrays() -> 
 
 def test_the_fingerprint_tells_every_difference() -> None:
     a, b = make_bars("A", [1, 2]), make_bars("B", [1, 2])
-    changed = Bars("A", a.ts, a.open, a.high, a.low, a.close, a.volume + [0.0, 1e-9])
+    changed = Bars("A", a.ts, a.open, a.high, a.low, a.close, a.volume + 1e-9)
     prints = {
         MarketData([a]).fingerprint,
         MarketData([b]).fingerprint,

@@ -56,7 +56,7 @@ def test_iso_8601_is_read_as_pandas_reads_its_plain_form(text: str, expected: st
 
 
 @given(
-    st.datetimes(datetime(1700, 1, 1), datetime(2250, 1, 1)),
+    st.datetimes(datetime.fromisoformat("1700-01-01"), datetime.fromisoformat("2250-01-01")),
     st.integers(0, 999),
     st.integers(-14 * 60, 14 * 60),
 )
@@ -66,7 +66,7 @@ def test_any_instant_with_an_offset_is_read_exactly(
     sign = "-" if offset < 0 else "+"
     zone = f"{sign}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
     text = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06}{nanoseconds:03}{zone}"
-    since = moment - datetime(1970, 1, 1)
+    since = moment - datetime.fromisoformat("1970-01-01")
     microseconds = (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds
     expected = microseconds * 1_000 + nanoseconds - offset * 60 * SECOND
     assert read([text]) == [expected]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from admf.containers.events import MARKET_EVENTS
+from admf.containers.readers import load_market_data
 from admf.engine.errors import ConfigError, StorageError
 from admf.engine.events import ENGINE_EVENTS, EventRegistry
 from admf.engine.registry import Registry
@@ -64,7 +65,7 @@ def test_the_experiment_loads_without_a_warning(tmp_path: Path) -> None:
 
     assert loaded.warnings == ()
     assert loaded.experiment.strategy.type == "strategies.my_strategy:TrendFollower"
-    assert loaded.experiment.data.path == str(tmp_path / "data")
+    assert load_market_data(loaded.experiment.data).steps == 780
 
 
 def test_editors_find_the_schema_beside_the_experiment(tmp_path: Path) -> None:

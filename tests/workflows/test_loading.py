@@ -189,7 +189,15 @@ def test_a_flood_of_mistakes_is_cut_short(mistakes: Mistakes) -> None:
 
     assert len(reported) == 51
     assert reported[0].startswith("4:1: wrong_0: unknown field")
-    assert reported[-1] == "and 20 more"
+    assert reported[-1].endswith("and 20 more")
+
+
+def test_a_flood_of_warnings_is_cut_short(load: Load) -> None:
+    names = ", ".join(f"EVENT_{n}" for n in range(70))
+    warnings = load(SHORTEST + f"event_tracing: [{names}]").warnings
+
+    assert len(warnings) == 51
+    assert str(warnings[-1]).endswith(": and 20 more")
 
 
 def test_the_path_of_the_data_is_relative_to_the_file(

@@ -117,6 +117,7 @@ def test_a_field_is_found_by_keys_and_positions() -> None:
         (("missing",), Place("f", 1, 1)),
         (("missing", "too"), Place("f", 1, 1)),
         (("a", "missing", "too"), Place("f", 1, 1)),
+        (("a", 0, "missing", "too", "deep"), Place("f", 2, 5)),
         ((), Place("f", 1, 1)),
     ],
 )
@@ -137,6 +138,12 @@ def test_problems_found_later_get_the_place_of_their_field() -> None:
     )
 
     assert str(located(error, ROOT)) == "f:3:5: a.1: late\ng:7:7: a: placed"
+
+
+def test_a_field_of_many_digits_is_a_name() -> None:
+    error = ConfigError([Problem("late", field=f"a.{'9' * 5000}")])
+
+    assert str(located(error, ROOT)).startswith("f:1:1: a.999")
 
 
 def test_field_names_are_fit_to_print() -> None:

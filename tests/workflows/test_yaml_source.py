@@ -57,7 +57,7 @@ def file_refusal(path: Path) -> str:
         ("0x1F", 31),
         ("1_000", "1_000"),
         ("1:30", "1:30"),
-        ("9" * 5000, "9" * 5000),
+        ("9" * 4096, "9" * 4096),
         ("1e3", 1000.0),
         ("1E-2", 0.01),
         (".5", 0.5),
@@ -179,6 +179,8 @@ def test_a_byte_order_mark_and_a_version_directive_are_welcome(tmp_path: Path) -
         ("a: [-.inf]", "x.yaml:1:5: a.0: must be a finite number, got -inf"),
         ("a: 1e999", "x.yaml:1:4: a: must be a finite number, got inf"),
         ("a: 9223372036854775808", "x.yaml:1:4: a: is too large"),
+        ("a: " + "x" * 4097, "x.yaml:1:4: a: is longer than 4,096 characters"),
+        ("? " + "x" * 4097 + "\n: 1", "xxx...: is longer than 4,096 characters"),
         ('a: "x\\0y"', "x.yaml:1:4: a: holds the control character U+0000"),
         ('a: 1\n"\\e": 1', "x.yaml:2:1: '\\x1b': holds the control character U+001B"),
         ("a: 1\n---\nb: 2\n", "x.yaml:2:1: a second document starts here"),
@@ -192,8 +194,8 @@ def test_a_byte_order_mark_and_a_version_directive_are_welcome(tmp_path: Path) -
         ("a: b: c", "x.yaml:1:5: is not YAML: mapping values are not allowed"),
         ("a: @x", "x.yaml:1:4: is not YAML: found character that cannot start any token (put"),
         ("a: [1, 2\nb: 3", "x.yaml:2:2: is not YAML: did not find expected ',' or ']'"),
-        ("a: 'x", "x.yaml:1:6: is not YAML: found unexpected end of stream (a quote"),
-        ("a: 1\nb\n", "x.yaml:3:1: is not YAML: could not find expected ':'"),
+        ("a: 'x", "x.yaml:1:4: is not YAML: found unexpected end of stream (a quote"),
+        ("a: 1\nb\n", "x.yaml:2:1: is not YAML: could not find expected ':'"),
         ("%YAML 3.0\n--- a", "x.yaml:1:1: is not YAML: found incompatible YAML document"),
         ("a: 1\nb: x\0y", "x.yaml:2:5: control character U+0000 is not allowed; remove it"),
         ("a: \x07", "x.yaml:1:4: control character U+0007"),
@@ -217,6 +219,7 @@ def test_earlier_mistakes_are_kept_when_reading_ends() -> None:
         "x.yaml:1:4: a: must be a finite number, got nan\n"
         "x.yaml:2:4: b: alias '*x' has no anchor before it"
     )
+    assert refusal("a: .nan\nb: @").splitlines()[0].endswith("must be a finite number, got nan")
 
 
 @pytest.mark.parametrize(

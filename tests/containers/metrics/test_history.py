@@ -44,6 +44,15 @@ def test_the_memory_of_a_limited_curve_is_bounded(
         assert len(history.equity.base) <= 4 * 1000
 
 
+def test_a_growing_curve_is_copied_seldom(marks: Callable[..., Block[PortfolioUpdate]]) -> None:
+    history, capacities = EquityHistory(), set()
+    for event in marks(np.arange(20_000.0)).events():
+        history.fold(event)
+        assert history.equity.base is not None
+        capacities.add(len(history.equity.base))
+    assert len(capacities) <= 6
+
+
 def test_a_curve_is_text_and_numbers(marks: Callable[..., Block[PortfolioUpdate]]) -> None:
     history = EquityHistory()
     history.fold(marks([100.0, 101.5]))

@@ -94,6 +94,11 @@ def test_a_breakeven_trade_ends_both_streaks(close: MakeClose) -> None:
     assert (values["max_win_streak"], values["max_loss_streak"]) == (2, 1)
 
 
+def test_a_streak_goes_on_from_chunk_to_chunk(close: MakeClose) -> None:
+    values = measure([close(1.0)] * (CHUNK + 5) + [close(-1.0)] * (CHUNK + 9))
+    assert (values["max_win_streak"], values["max_loss_streak"]) == (CHUNK + 5, CHUNK + 9)
+
+
 COUNTS = {"trade_count", "max_win_streak", "max_loss_streak"}
 OF_WINS_AND_LOSSES = {"payoff_ratio", "sqn", "kelly"}
 

@@ -45,7 +45,7 @@ def targets(strategy: ColumnarStrategy, data: Bars) -> list[float]:
 
 
 @pytest.mark.parametrize("strategy", COLUMNAR, ids=repr)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(past=prices, future=prices, other_future=prices)
 def test_what_comes_later_never_changes_a_target(
     strategy: ColumnarStrategy,
@@ -59,7 +59,7 @@ def test_what_comes_later_never_changes_a_target(
 
 
 @pytest.mark.parametrize("strategy", COLUMNAR, ids=repr)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(rows=prices)
 def test_declared_features_are_those_that_are_used(
     strategy: ColumnarStrategy, rows: list[tuple[int, int, int]]

@@ -28,7 +28,7 @@ class Silent(Strategy):
 
 
 class Everything(Silent):
-    count: int
+    count: Annotated[int, Meta(description="how many")]
     rate: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     even: Annotated[int, Meta(ge=2, le=10, multiple_of=2)] = 2
     mode: Literal["a", "b"] = "a"
@@ -56,7 +56,7 @@ class Fussy(Silent):
         if self.low > self.high:
             raise ValueError(f"low must not exceed high, got low={self.low} and high={self.high}")
         if self.low == self.high:
-            raise ValueError("there is nothing in between")
+            raise ValueError("nothing follows lower, highest or below")
         if self.low < 0:
             {}["missing"]
         if self.high > 100:
@@ -161,7 +161,9 @@ def test_the_class_itself_may_refuse_at_the_first_parameter_it_names() -> None:
     assert problems(Fussy, {"low": 3, "high": 1}) == [
         ("strategy.params.low", "low must not exceed high, got low=3 and high=1")
     ]
-    assert problems(Fussy, {"low": 2}) == [("strategy.params", "there is nothing in between")]
+    assert problems(Fussy, {"low": 2}) == [
+        ("strategy.params", "nothing follows lower, highest or below")
+    ]
 
 
 @pytest.mark.parametrize(

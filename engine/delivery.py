@@ -1,0 +1,67 @@
+"""What stands in a scope's queue, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from admf.engine.block import Block
+from admf.engine.events import Envelope, Event
+from admf.engine.subscription import Subscription
+
+if TYPE_CHECKING:
+    from admf.engine.dispatch import Dispatcher
+
+__all__ = ["DeadLetter", "Delivery", "Exported", "QueueItem", "TableChange", "Target"]
+
+QueueItem: TypeAlias = tuple[Any, int, str]
+"""What was published, the seq of the event that caused it, and the publisher's id."""
+
+Target: TypeAlias = "Subscription | Dispatcher"
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """An event whose handler raised."""
+
+    subscriber: str
+    seq: int
+    event: Event | Block[Any]
+    error: BaseException
+
+
+class TableChange:
+    """A queued change of the subscription table: it takes effect between two sequence numbers."""
+
+    __slots__ = ("apply",)
+
+    def __init__(self, apply: Callable[[], object]) -> None:
+        self.apply = apply
+
+
+class Exported:
+    """An event on its way up from the scope it was published in."""
+
+    __slots__ = ("event", "origin")
+
+    def __init__(self, event: Event | Block[Any], origin: Dispatcher) -> None:
+        self.event = event
+        self.origin = origin
+
+
+class Delivery:
+    """An event on its way to its targets; an interrupted one goes on where it stopped.
+
+    Attributes:
+        position: The target that has its turn.
+        row: How many of the payloads for that target it has had.
+    """
+
+    __slots__ = ("envelope", "position", "row", "targets")
+
+    def __init__(self, envelope: Envelope, targets: tuple[Target, ...], position: int = 0) -> None:
+        self.envelope = envelope
+        self.targets = targets
+        self.position = position
+        self.row = 0
