@@ -1,1 +1,56 @@
-"""."""
+"""Market containers: events, data, features, strategy, risk, portfolio, execution."""
+
+from __future__ import annotations
+
+from admf.containers.config import (
+    BacktestConfig,
+    CommissionConfig,
+    DataConfig,
+    ExecutionConfig,
+    LaneConfig,
+    PortfolioConfig,
+    RiskConfig,
+    SizingConfig,
+    StrategyConfig,
+)
+from admf.containers.events import (
+    MARKET_EVENTS,
+    Bar,
+    Cancel,
+    Features,
+    Fill,
+    Order,
+    PortfolioUpdate,
+    PositionClose,
+    PositionOpen,
+    Reject,
+    Signal,
+)
+from admf.containers.market_data import Bars, MarketData
+from admf.containers.readers import load_market_data
+
+__all__ = [
+    "MARKET_EVENTS",
+    "BacktestConfig",
+    "Bar",
+    "Bars",
+    "Cancel",
+    "CommissionConfig",
+    "DataConfig",
+    "ExecutionConfig",
+    "Features",
+    "Fill",
+    "LaneConfig",
+    "MarketData",
+    "Order",
+    "PortfolioConfig",
+    "PortfolioUpdate",
+    "PositionClose",
+    "PositionOpen",
+    "Reject",
+    "RiskConfig",
+    "Signal",
+    "SizingConfig",
+    "StrategyConfig",
+    "load_market_data",
+]

@@ -19,7 +19,7 @@ from admf.containers.events import (
     Signal,
 )
 from admf.containers.market import Quotes
-from admf.containers.orders import BarPrices, Match, Moment, WorkingOrder, match
+from admf.containers.orders import BarPrices, Match, WorkingOrder, match
 from admf.containers.sizing import Sizer
 from admf.containers.times import DAY_NS
 from admf.engine.bus import Bus
@@ -29,18 +29,23 @@ __all__ = ["ExecutionContainer", "Limits"]
 
 
 class Limits(Protocol):
-    """What execution asks before it enlarges a position."""
+    """What execution asks and tells before it opens or enlarges a position."""
 
     def refusal(self, symbol: str, quantity: float, price: float, commission: float) -> str:
         """Return why a position may not grow by ``quantity`` (signed) units; empty if it may."""
+        ...
+
+    def entering(self, order: Order) -> None:
+        """Take note that the next FILL opens or enlarges a position for this order."""
         ...
 
 
 class ExecutionContainer(Container):
     """Fills a lane's orders in the order of a bar: open, in between, close.
 
-    The lane gives it the turn: `open_bar`, then `fill_next` until it returns False, with every
-    FILL handled by all before the next is made.
+    The lane gives it the turn: `open_bar`, then `fill_next` until it returns False, for the open
+    and then for the rest of the bar, with every FILL handled by all before the next is made, and at
+    last `close_bar`.
 
     Args:
         container_id: Id, e.g. ``execution_001``.
@@ -74,7 +79,7 @@ class ExecutionContainer(Container):
         self._limits = limits
         self._quotes = quotes
         self._working: dict[int, WorkingOrder] = {}
-        self._moment: Moment = "earlier"
+        self._start: float | None = None
 
     async def on_start(self) -> None:
         """Take orders, and end those whose reason is gone."""
@@ -90,28 +95,35 @@ class ExecutionContainer(Container):
     # -- the lane's turns -------------------------------------------------------------------------
 
     def open_bar(self, symbol: str, ts: int) -> None:
-        """Begin a bar: all orders in the book came earlier, and old day orders expire."""
-        self._moment = "open"
+        """Begin a bar: old day orders expire."""
+        day = ts // DAY_NS
         for working in self._of(symbol):
-            working.came = "earlier"
             if working.order.time_in_force == "day":
-                day = ts // DAY_NS
                 working.last_day = day if working.last_day is None else working.last_day
                 if day > working.last_day:
                     self._cancel(working, "expired")
 
-    def fill_next(self, symbol: str, bar: BarPrices) -> bool:
-        """Make the next fill of a bar, or refuse an order; False if the bar fills nothing more."""
+    def fill_next(self, symbol: str, bar: BarPrices, moment: FillMoment) -> bool:
+        """Make the next fill of a bar, or refuse an order; False if nothing more fills.
+
+        Args:
+            symbol: Symbol of the bar.
+            bar: Its prices.
+            moment: ``open`` for what fills at the open, ``intrabar`` for what fills after it.
+        """
         best: tuple[Match, WorkingOrder] | None = None
         for working in self._working.values():
-            if working.order.symbol == symbol and (found := match(working, bar)) is not None:
+            if working.order.symbol != symbol:
+                continue
+            found = match(working, bar)
+            if found is not None and found.moment == moment:
                 best = (found, working) if best is None or found.rank < best[0].rank else best
         if best is None:
             return False
         found, working = best
-        if found.moment == "intrabar":
-            self._moment = "intrabar"
-        self._execute(working, found.price, found.moment)
+        if moment == "intrabar":
+            self._start = found.price
+        self._execute(working, found.price, moment)
         return True
 
     def fill_next_at_close(self, symbol: str, close: float) -> bool:
@@ -122,12 +134,11 @@ class ExecutionContainer(Container):
                 return True
         return False
 
-    def close_bar(self, symbol: str, high: float, low: float) -> None:
-        """End the open phase of a bar: trailing stops follow, new orders wait for the next bar."""
-        self._moment = "earlier"
-        for working in self._working.values():
-            if working.order.symbol == symbol:
-                working.trail(high, low)
+    def close_bar(self, symbol: str, bar: BarPrices) -> None:
+        """End the open phase of a bar: what still works goes on to the next one."""
+        self._start = None
+        for working in self._of(symbol):
+            working.end_bar(bar)
 
     def close_out(self, symbol: str, order_id: int) -> None:
         """Drop all orders of a symbol and order its position to be closed, at the window's end."""
@@ -144,9 +155,9 @@ class ExecutionContainer(Container):
     # -- events -----------------------------------------------------------------------------------
 
     def _on_order(self, order: Order) -> None:
-        new = WorkingOrder.of(order, self._moment)
-        if new.is_target:
-            for older in filter(_is_target, self._of(order.symbol)):
+        new = WorkingOrder.of(order, self._start)
+        for older in self._of(order.symbol):
+            if new.replaces(older):
                 self._cancel(older, "replaced")
         self._working[order.order_id] = new
 
@@ -181,6 +192,7 @@ class ExecutionContainer(Container):
             if refusal:
                 self._reject(working, refusal)
                 return
+            self._limits.entering(order)
         if leg.is_last:
             del self._working[order.order_id]
         elif working.left is not None:
@@ -206,14 +218,15 @@ class ExecutionContainer(Container):
         if order.target is not None:
             return self._leg_to_target(order.symbol, order.target, held, reference)
         sign = 1 if order.side == "buy" else -1
+        left = None if working.left is None else self._sizer.rounded(working.left)
         if held * sign < 0:
-            if working.left is not None and working.left <= abs(held):
-                return _Leg(sign * working.left, reduces=True, is_last=True)
+            if left is not None and left <= abs(held):
+                return _Leg(sign * left, reduces=True)
             return _Leg(-held, reduces=True, is_last=order.reduce_only)
         if order.reduce_only:
             return _Leg(0.0)
-        if working.left is not None:
-            return _Leg(sign * self._sizer.rounded(working.left))
+        if left is not None:
+            return _Leg(sign * left)
         price = self._costs.price(order.side, reference)
         return _Leg(sign * self._sizer.full_position(order.symbol, price))
 
@@ -252,7 +265,3 @@ class _Leg(NamedTuple):
     quantity: float
     reduces: bool = False
     is_last: bool = True
-
-
-def _is_target(working: WorkingOrder) -> bool:
-    return working.is_target

@@ -65,7 +65,11 @@ def _fields(trade: Trade) -> dict[str, object]:
 
 
 def _summary(lanes: Sequence[LaneReport]) -> dict[str, object]:
-    """Return the figures of a window: best, mean and totals; a null metric counts for nothing."""
+    """Return the figures of a window: best, mean and totals, over the lanes that have them.
+
+    A lane whose metric is null is left out of it. The metrics themselves are there if there is
+    only one lane.
+    """
     sharpe = _known(lanes, "sharpe_ratio")
     returns = _known(lanes, "total_return")
     rejects: Counter[str] = Counter()
@@ -78,6 +82,7 @@ def _summary(lanes: Sequence[LaneReport]) -> dict[str, object]:
         "avg_return": float(np.mean(returns)) if returns else None,
         "total_trades": int(sum(_known(lanes, "trade_count"))),
         "rejects": dict(sorted(rejects.items())),
+        "metrics": lanes[0].metrics if len(lanes) == 1 else None,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from admf.containers.account import Account
 from admf.containers.config import RiskConfig
-from admf.containers.events import Order, PositionOpen, Side, Signal
+from admf.containers.events import Fill, Order, PositionOpen, PositionSide, Side, Signal
 from admf.containers.market import Quotes
 from admf.engine.bus import Bus
 from admf.engine.container import Container
@@ -20,7 +20,8 @@ class RiskContainer(Container):
     """The lane's risk rules.
 
     A position gets its protective orders at the moment it is opened. They are part of the same bar:
-    a position that is opened at the open can be stopped out before the close.
+    a position that is opened at the open can be stopped out before the close. If it is enlarged by
+    an order with a bracket, the bracket's prices take the place of those it had.
 
     Args:
         container_id: Id, e.g. ``risk_001``.
@@ -45,13 +46,14 @@ class RiskContainer(Container):
         self._account = account
         self._quotes = quotes
         self._order_id = 0
-        self._brackets: dict[int, Signal] = {}
+        self._entering: Order | None = None
         self._peak = account.cash
         self._halted = False
 
     async def on_start(self) -> None:
         """Listen to signals, and to positions that want protection."""
         self.subscribe(Signal, self._on_signal)
+        self.subscribe(Fill, self._on_fill)
         self.subscribe(PositionOpen, self._on_position_open)
 
     @property
@@ -88,6 +90,11 @@ class RiskContainer(Container):
         within = others + held * price <= self._rules.max_leverage * equity * (1 + _TOLERANCE)
         return "" if within else "max_leverage"
 
+    def entering(self, order: Order) -> None:
+        """Remember the order whose fill opens or enlarges a position: its bracket goes with it."""
+        self._entering = order
+        self._enlarges = order.symbol in self._account.positions
+
     def check_drawdown(self) -> bool:
         """Halt trading for good if equity has fallen too far below its peak.
 
@@ -102,31 +109,25 @@ class RiskContainer(Container):
         self._halted = True
         for symbol, position in self._account.positions.items():
             side: Side = "sell" if position.direction > 0 else "buy"
-            order = self._order(symbol, side, target=0.0, reason="max_drawdown")
-            self.scope.publish(order, source=self.id)
+            self._publish_exit(symbol, side, "max_drawdown")
         return True
 
     def _on_signal(self, signal: Signal) -> None:
-        if signal.action == "cancel":
-            return
-        order = self._placed(signal)
-        if signal.stop_loss is not None or signal.take_profit is not None:
-            self._brackets[order.order_id] = signal
-        self.scope.publish(order, source=self.id)
+        if signal.action != "cancel":
+            self.scope.publish(self._placed(signal), source=self.id)
 
     def _placed(self, signal: Signal) -> Order:
         held = self._account.quantity(signal.symbol)
         if signal.action == "close":
-            return self._order(signal.symbol, "sell" if held > 0 else "buy", target=0.0)
+            return self._to_target(signal, "sell" if held > 0 else "buy", 0.0)
         if signal.action == "target":
             grows = signal.target > 0 or (signal.target == 0.0 and held < 0)
-            return self._order(signal.symbol, "buy" if grows else "sell", target=signal.target)
-        side: Side = "buy" if signal.action == "buy" else "sell"
+            return self._to_target(signal, "buy" if grows else "sell", signal.target)
         return Order(
             ts=signal.ts,
             symbol=signal.symbol,
             order_id=self.next_order_id(),
-            side=side,
+            side="buy" if signal.action == "buy" else "sell",
             type=signal.type,
             quantity=signal.quantity,
             limit_price=signal.limit_price,
@@ -136,51 +137,17 @@ class RiskContainer(Container):
             take_profit=signal.take_profit,
         )
 
-    def _order(self, symbol: str, side: Side, *, target: float, reason: str = "signal") -> Order:
-        order_id = self.next_order_id()
-        return Order(self._quotes.ts, symbol, order_id, side, target=target, reason=reason)
+    def _to_target(self, signal: Signal, side: Side, target: float) -> Order:
+        return Order(signal.ts, signal.symbol, self.next_order_id(), side, target=target)
+
+    def _on_fill(self, fill: Fill) -> None:
+        """Give a position that was enlarged the bracket of the order that did it."""
+        order = self._entering
+        if order is not None and order.order_id == fill.order_id and self._enlarges:
+            self._protect(fill.symbol, exit_side, order.stop_loss, order.take_profit)
 
     def _on_position_open(self, opened: PositionOpen) -> None:
         """Protect a new position; a bracket's own prices take the place of the percentages."""
-        bracket = self._brackets.pop(opened.order_id, None)
-        sign = 1 if opened.side == "long" else -1
-        stop = _offset(opened.price, self._rules.stop_loss_pct, -sign)
-        target = _offset(opened.price, self._rules.take_profit_pct, sign)
-        trailing = self._rules.trailing_stop_pct
-        if bracket is not None:
-            stop = bracket.stop_loss if bracket.stop_loss is not None else stop
-            target = bracket.take_profit if bracket.take_profit is not None else target
-        if stop is not None:
-            self._protect(opened, "stop_loss", stop_price=stop)
-        if trailing is not None:
-            level = _offset(opened.price, trailing, -sign)
-            self._protect(opened, "trailing_stop", stop_price=level, trailing_pct=trailing)
-        if target is not None:
-            self._protect(opened, "take_profit", limit_price=target)
-
-    def _protect(
-        self,
-        opened: PositionOpen,
-        reason: str,
-        *,
-        stop_price: float | None = None,
-        limit_price: float | None = None,
-        trailing_pct: float | None = None,
-    ) -> None:
-        order = Order(
-            ts=opened.ts,
-            symbol=opened.symbol,
-            order_id=self.next_order_id(),
-            side="sell" if opened.side == "long" else "buy",
-            type="stop" if stop_price is not None else "limit",
-            target=0.0,
-            stop_price=stop_price,
-            limit_price=limit_price,
-            trailing_pct=trailing_pct,
-            reduce_only=True,
-            reason=reason,
-        )
-        self.scope.publish(order, source=self.id)
 
     def _price(self, name: str, symbol: str, price: float) -> float:
         return price if name == symbol else self._quotes.price(name)

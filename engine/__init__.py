@@ -1,1 +1,131 @@
-"""."""
+"""An event-bus engine with pluggable containers; it knows nothing about markets.
+
+`Bus` delivers typed events to `Container` objects, each with an `EventTracer` and a
+`RetentionPolicy` of its own; `LifecycleManager` gives them their life, one execution window at a
+time, and sees to it that their results are written however the window ends.
+"""
+
+from __future__ import annotations
+
+from admf.engine.block import Block, DictionaryColumn
+from admf.engine.bus import Bus
+from admf.engine.clock import Clock, SimulatedClock, WallClock
+from admf.engine.container import Container, ContainerState, Status
+from admf.engine.errors import (
+    AdmfError,
+    BusClosedError,
+    BusError,
+    ConfigError,
+    DataError,
+    DeadlineError,
+    HandlerError,
+    Problem,
+    QueueFullError,
+    RegistryError,
+    ResultExistsError,
+    StateError,
+    StorageError,
+    TornFileError,
+    UnsafeIdError,
+    UserCodeError,
+    WindowError,
+    WrongThreadError,
+)
+from admf.engine.events import (
+    Dropped,
+    Envelope,
+    Event,
+    EventRegistry,
+    HandlerFailed,
+    WindowEnd,
+    WindowStart,
+)
+from admf.engine.lifecycle import LifecycleManager
+from admf.engine.registry import Registry
+from admf.engine.results import Document, ResultStore, WindowResults, verify_window
+from admf.engine.retention import (
+    BUILT_IN_POLICIES,
+    Minimal,
+    RetentionPolicy,
+    SlidingWindow,
+    TracingConfig,
+    TradeComplete,
+    make_policy,
+)
+from admf.engine.storage import LocalStorage, MemoryStorage, Storage
+from admf.engine.stream import EventStream
+from admf.engine.subscription import Mailbox, Subscription, SubscriptionStats
+from admf.engine.summary import ContainerSummary, WindowSummary
+from admf.engine.teardown import Deadlines
+from admf.engine.topology import Resources, Topology, TopologyBuilder
+from admf.engine.tracer import EventTracer, Sink, TracerSummary, resolve_types
+from admf.engine.window import ExecutionWindow, WindowSpec
+
+__all__ = [
+    "BUILT_IN_POLICIES",
+    "AdmfError",
+    "Block",
+    "Bus",
+    "BusClosedError",
+    "BusError",
+    "Clock",
+    "ConfigError",
+    "Container",
+    "ContainerState",
+    "ContainerSummary",
+    "DataError",
+    "DeadlineError",
+    "Deadlines",
+    "DictionaryColumn",
+    "Document",
+    "Dropped",
+    "Envelope",
+    "Event",
+    "EventRegistry",
+    "EventStream",
+    "EventTracer",
+    "ExecutionWindow",
+    "HandlerError",
+    "HandlerFailed",
+    "LifecycleManager",
+    "LocalStorage",
+    "Mailbox",
+    "MemoryStorage",
+    "Minimal",
+    "Problem",
+    "QueueFullError",
+    "Registry",
+    "RegistryError",
+    "Resources",
+    "ResultExistsError",
+    "ResultStore",
+    "RetentionPolicy",
+    "SimulatedClock",
+    "Sink",
+    "SlidingWindow",
+    "StateError",
+    "Status",
+    "Storage",
+    "StorageError",
+    "Subscription",
+    "SubscriptionStats",
+    "Topology",
+    "TopologyBuilder",
+    "TornFileError",
+    "TracerSummary",
+    "TracingConfig",
+    "TradeComplete",
+    "UnsafeIdError",
+    "UserCodeError",
+    "WallClock",
+    "WindowEnd",
+    "WindowError",
+    "WindowResults",
+    "WindowSpec",
+    "WindowStart",
+    "WindowSummary",
+    "WrongThreadError",
+    "make_policy",
+    "resolve_types",
+    "verify_window",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from threading import get_ident
 from typing import NoReturn, TypeAlias
 
@@ -12,16 +12,18 @@ import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
 from admf.engine.block import Block
-from admf.engine.dispatch import DeadLetter, Dispatcher
+from admf.engine.cancellation import cancellations
+from admf.engine.delivery import DeadLetter
+from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
 from admf.engine.events import Event, Published, event_name
-from admf.engine.queues import BoundedQueue, Overflow, weight
+from admf.engine.queues import BoundedQueue, Overflow
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
 from admf.engine.subscription import Handler, Mailbox, OnError, Subscription
 
-__all__ = ["Bus", "DeadLetter"]
+__all__ = ["Bus", "DeadLetter", "EventTypes"]
 
 EventTypes: TypeAlias = type[Event] | Iterable[type[Event]]
 
@@ -62,7 +64,6 @@ class Bus(Dispatcher):
             contain_failures=contain_failures,
         )
         self._root: Bus = parent._root if parent else self
-        self._streams: list[EventStream] = []
         self._thread: int | None = get_ident()
         self._draining = False
         self._drained = anyio.Event()
@@ -83,23 +84,29 @@ class Bus(Dispatcher):
         Raises:
             BusClosedError: The bus is closed.
             WrongThreadError: The caller is not on the bus's thread; use `publish_threadsafe`.
+            BusError: The block is empty.
         """
         if self._thread != get_ident():
             self._refuse()
-        self._append((event, self.cause, source))
         seq = self._published + 1
         if type(event) is Block:  # not is_block(): a call would cost as much as all the rest
-            self._published += weight(event)
+            if not event.length:
+                raise BusError(f"{event!r} cannot be published: there is no event in it")
+            self._published += event.length
         else:
             self._published = seq
+        self._append((event, self.cause, source))
         return seq
 
     def publish_threadsafe(self, event: Published, source: str = "") -> int:
-        """Publish from another thread, waiting until the bus's loop has queued the event.
+        """Publish from any thread, waiting until the bus's loop has queued the event.
 
         Raises:
+            BusClosedError: The bus is closed.
             BusError: The bus has not been drained yet, so it does not know its event loop.
         """
+        if self.closed or self._thread == get_ident():
+            return self.publish(event, source)
         if self._root._loop is None:
             raise BusError(
                 f"{self!r} has no event loop yet; drain it once before other threads publish"
@@ -110,9 +117,16 @@ class Bus(Dispatcher):
         """Resume an iterator each time everything published so far has been handled.
 
         This is how work that has an order of its own (the phases of a bar) lets the events of one
-        step reach everybody before the next step begins.
+        step reach everybody in this bus and its scopes before the next step begins. Only what
+        waits in a mailbox may be handled later. Processes run one after the other, not by turns.
+
+        Args:
+            process: An iterator or generator; what it yields is ignored.
+            cause: For the events it publishes; the event being handled now if not given.
         """
+        self._check_usable()
         self._processes.append((process, self.cause if cause is None else cause))
+        self._drive.progress.set()
 
     # -- subscribing ------------------------------------------------------------------------------
 
@@ -123,7 +137,7 @@ class Bus(Dispatcher):
         *,
         name: str = "",
         blocks: bool = False,
-        key: object = None,
+        key: Hashable = None,
         mailbox: Mailbox | None = None,
         on_error: OnError = "propagate",
     ) -> Subscription:
@@ -131,7 +145,8 @@ class Bus(Dispatcher):
 
         Args:
             types: Event classes; subclasses match too.
-            handler: Plain or async callable. An async one is awaited before the next event.
+            handler: Plain or async callable. What an async one returns is awaited before the next
+                event.
             name: For errors and statistics; the handler's name if empty.
             blocks: Call the handler with blocks (a single event comes as a block of one). Otherwise
                 blocks are unrolled into single events.
@@ -141,13 +156,16 @@ class Bus(Dispatcher):
                 other subscribers; ``isolate``: it is recorded and the bus goes on.
 
         Raises:
-            BusError: A key is given for a type that has no ``key_field``.
+            BusError: A key is given for a type that has no ``key_field``, or cannot be hashed.
         """
+        self._check_usable()
         classes = _classes(types)
         if key is not None and (odd := [cls for cls in classes if cls.key_field is None]):
             raise BusError(
                 f"{event_name(odd[0])} has no key_field, so it cannot be filtered by key"
             )
+        if not isinstance(key, Hashable):
+            raise BusError(f"a key must be hashable, and {key!r} is not")
         name = name or getattr(handler, "__qualname__", repr(handler))
         subscription = Subscription(
             self,
@@ -161,32 +179,39 @@ class Bus(Dispatcher):
         )
         if mailbox is not None:
             self._drive.mailboxes[subscription] = self
-            subscription.on_put = lambda: self._drive.start_worker(subscription)
-        self._change(lambda: self._subscriptions.setdefault(subscription))
+        self._change(lambda: self._table.add(subscription))
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Undo a subscription from the next sequence number on; see `Subscription.cancel`."""
-        self._change(lambda: self._subscriptions.pop(subscription, None))
+        self._change(lambda: self._table.remove(subscription))
 
     def attach_tracer(self, tracer: Recorder) -> None:
-        """Show every event of the tracer's types to it before any handler sees the event."""
-        self._change(lambda: self._recorders.append(tracer))
+        """Show every event of the tracer's types to it before any handler sees the event.
+
+        A tracer that raises fails the drain like a handler whose policy is ``propagate``.
+        """
+        self._check_usable()
+        self._change(lambda: self._table.attach(tracer))
 
     def detach_tracer(self, tracer: Recorder) -> None:
         """Undo `attach_tracer`."""
-        self._change(lambda: self._recorders.remove(tracer))
+        self._change(lambda: self._table.detach(tracer))
 
     def stream(
         self, types: EventTypes, maxsize: int = 1000, overflow: Overflow = "drop_oldest"
     ) -> EventStream:
         """Return an async iterator over envelopes, for an observer outside the bus.
 
+        Looking on leaves no mark in the trace: drops are counted by the stream, not published.
+
         Args:
             types: Event classes; subclasses match too.
             maxsize: Events kept for a slow observer.
-            overflow: What happens beyond that; ``block`` makes the whole bus wait for the observer.
+            overflow: What happens beyond that; ``block`` makes the whole bus wait for the observer,
+                ``fail`` ends the stream with a `QueueFullError`.
         """
+        self._check_usable()
         queue = BoundedQueue(maxsize, overflow)
         subscription = Subscription(
             self,
@@ -197,11 +222,10 @@ class Bus(Dispatcher):
             key=None,
             queue=queue,
             on_error="isolate",
+            is_stream=True,
         )
-        stream = EventStream(subscription, queue)
-        self._streams.append(stream)
-        self._change(lambda: self._subscriptions.setdefault(subscription))
-        return stream
+        self._change(lambda: self._table.add(subscription))
+        return EventStream(subscription, queue)
 
     # -- scopes -----------------------------------------------------------------------------------
 
@@ -211,16 +235,23 @@ class Bus(Dispatcher):
         Args:
             name: Names the scope.
             exports: Types of the scope's own events that this bus gets to see as well.
-            contain_failures: A failing handler ends the scope (see `failure`), not the whole drain.
+            contain_failures: A failing handler ends the scope (see `failure`), not the whole drain:
+                what is queued in it still reaches its tracers, and what is published in it later
+                goes nowhere.
         """
+        self._check_usable()
         child = Bus(
             f"{self.name}.{name}",
             parent=self,
             exports=exports,
             contain_failures=contain_failures,
         )
-        self._change(lambda: self._children.append(child))
+        self._change(lambda: self._adopt(child))
         return child
+
+    def _adopt(self, child: Bus) -> None:
+        if not child.closed:
+            self._children.append(child)
 
     # -- draining and closing ---------------------------------------------------------------------
 
@@ -236,66 +267,65 @@ class Bus(Dispatcher):
         if root is not self:
             await root.drain()
             return
-        tasks, this_task = self._drive.tasks, anyio.get_current_task().id
-        if this_task in tasks:
+        if self._drive.is_own_task:
             raise BusError(f"drain() of {self!r} was called by one of its own handlers")
         while self._draining:
             await self._drained.wait()
         self._draining = True
         self._drained = anyio.Event()
-        self._loop = self._loop or anyio.lowlevel.current_token()
-        tasks.add(this_task)
-        self._drive.restart()
+        self._loop = anyio.lowlevel.current_token()
         try:
             await self._drain()
         finally:
-            tasks.discard(this_task)
             self._draining = False
             self._drained.set()
 
     async def _drain(self) -> None:
-        while not self._idle or self._drive.mail_waits:
-            if self._drive.mailboxes:
-                await self._drain_with_workers()
-            else:
-                await self._pump()
+        if cancellations():  # one that was asked for but has not come yet is to come now
+            await anyio.lowlevel.checkpoint()
+        with self._drive.occupied():
+            await self._drive.keep_pace()
+            while not self._idle or self._drive.mail_waits:
+                if self._drive.mailboxes:
+                    await self._drain_with_workers()
+                else:
+                    await self._pump()
         self._drive.forget_emptied()
 
     async def _drain_with_workers(self) -> None:
-        drive, failure = self._drive, None
-        async with anyio.create_task_group() as workers:
-            drive.workers = workers
-            try:
-                drive.start_workers()
-                await self._pump_until_settled()
-            except WindowError as error:  # a task group would wrap it
-                failure = error
-                workers.cancel_scope.cancel()
-            finally:
-                drive.workers = None
-        if failure is not None:
-            raise failure
+        try:
+            async with anyio.create_task_group() as workers:
+                with self._drive.employing(workers):
+                    self._error = await self._pump_until_settled()
+                if self._error is not None:
+                    workers.cancel_scope.cancel()
+        finally:
+            self._drive.dismiss_workers()
+        self._raise_error()  # not within the task group, which would wrap it
 
-    async def _pump_until_settled(self) -> None:
+    async def _pump_until_settled(self) -> WindowError | None:
         while True:
             self._drive.progress = anyio.Event()
-            await self._pump()
-            if not any(item.working for item in self._drive.mailboxes):
-                return
+            error = await self._pump_until_error()
+            if error is not None or not self._drive.is_working:
+                return error
+            self._wake_drain_on_publish()
             await self._drive.progress.wait()
 
     async def aclose(self) -> None:
-        """Refuse all further events, end the streams and let go of all subscribers."""
+        """Refuse all further events, end the streams and let go of all subscribers.
+
+        What has not been drained is dropped.
+        """
         self._thread = None
-        for stream in self._streams:
-            stream.close()
         for child in tuple(self._children):
             if isinstance(child, Bus):
                 await child.aclose()
-        self._forget_subscribers()
-        self._recorders.clear()
+        self._silence()
+        self._table.detach_all()
         self._queue.clear()
-        self._processes.clear()
+        if self._delivery is not None:
+            self._delivery.targets = ()
         if self._parent is not None:
             self._parent._disown(self)
 
@@ -306,7 +336,11 @@ class Bus(Dispatcher):
 
     def settle_accounts(self) -> None:
         """Bring the statistics of all subscriptions up to date."""
-        self._settle()
+        self._table.settle()
+
+    def _check_usable(self) -> None:
+        if self._thread != get_ident():
+            self._refuse()
 
     def _refuse(self) -> NoReturn:
         if self.closed:

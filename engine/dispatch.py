@@ -3,70 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from inspect import isawaitable
+from itertools import islice
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any
 
-import msgspec
-
-from admf.engine.block import Block, event_class, last_ts
-from admf.engine.cancellation import CATCHABLE, is_cancelled
+from admf.engine.block import event_class, last_ts
+from admf.engine.cancellation import CATCHABLE
 from admf.engine.causation import attributed
+from admf.engine.delivery import DeadLetter, Delivery, Exported, QueueItem, TableChange, Target
 from admf.engine.drive import Drive
-from admf.engine.errors import HandlerError, QueueFullError, WindowError
+from admf.engine.errors import HandlerError, WindowError
 from admf.engine.events import Dropped, Envelope, Event, HandlerFailed, event_name
-from admf.engine.queues import weight
-from admf.engine.routes import Recorder, Route
+from admf.engine.queues import BoundedQueue, weight
+from admf.engine.routes import Recorder, Route, RoutingTable
 from admf.engine.subscription import Subscription
 
-__all__ = ["DeadLetter", "Dispatcher"]
+__all__ = ["Dispatcher"]
 
-_QueueItem: TypeAlias = tuple[Any, int, str]
-"""What was published, the seq of the event that caused it, and the publisher's id."""
-
-STRIDE = 32
-"""Most plain events between two looks at the clock: a look costs as much as calling a handler."""
+CALLS_UNTIMED = 128
+"""Most handler calls between two looks at the clock: a look costs as much as a short handler."""
 
 DEAD_LETTERS_KEPT = 100
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """An event whose handler raised."""
-
-    subscriber: str
-    seq: int
-    event: Event | Block[Any]
-    error: BaseException
-
-
-class TableChange:
-    """A queued change of the subscription table: it takes effect between two sequence numbers."""
-
-    __slots__ = ("apply",)
-
-    def __init__(self, apply: Callable[[], object]) -> None:
-        self.apply = apply
-
-
-class Exported:
-    """An event on its way up from the scope it was published in."""
-
-    __slots__ = ("event", "origin")
-
-    def __init__(self, event: Event | Block[Any], origin: Dispatcher) -> None:
-        self.event = event
-        self.origin = origin
-
-
-class Delivery:
-    """An event on its way to its targets; an interrupted one goes on where it stopped."""
-
-    __slots__ = ("envelope", "row", "targets")
-
-    def __init__(self, envelope: Envelope, targets: deque[Subscription | Dispatcher]) -> None:
-        self.envelope = envelope
-        self.targets = targets
-        self.row = 0
 
 
 class Dispatcher:
@@ -86,37 +45,42 @@ class Dispatcher:
         self.failure: BaseException | None = None
         self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_KEPT)
         self._drive = drive
-        self._queue: deque[_QueueItem] = deque()
-        self._append = self._queue.append
+        self._queue: deque[QueueItem] = deque()
+        self._append: Callable[[QueueItem], None] = self._queue.append
         self._published = 0
         self._seq: int = 0
-        self._routes: dict[type[Event], Route] = {}
-        self._subscriptions: dict[Subscription, None] = {}
-        self._recorders: list[Recorder] = []
+        self._table = RoutingTable(exports if parent is not None else ())
         self._parent = parent
-        self._exports = exports if parent is not None else ()
         self._contains_failures = contain_failures
         self._children: list[Dispatcher] = []
         self._processes: deque[tuple[Iterator[None], int]] = deque()
         self._delivery: Delivery | None = None
-        self._error: BaseException | None = None
+        self._error: WindowError | None = None
 
-    def _push(self, item: Any, count: int, source: str) -> None:
+    # -- the queue --------------------------------------------------------------------------------
+
+    def _push(self, item: Any, count: int, source: str, cause: int = 0) -> None:
         """Queue ``count`` events that did not come through `publish`."""
-        self._append((item, self.cause, source))
+        self._append((item, cause, source))
         self._published += count
+
+    def _wake_drain_on_publish(self) -> None:
+        """Let the next event that comes in wake the drain, which waits for its workers."""
+        self._append = self._append_and_wake
+        for child in self._children:
+            child._wake_drain_on_publish()
+
+    def _append_and_wake(self, item: QueueItem) -> None:
+        self._append = self._queue.append
+        self._append(item)
+        self._drive.progress.set()
 
     def _change(self, apply: Callable[[], object]) -> None:
         """Change the subscription table between the last sequence number given and the next."""
         if self._queue or self._delivery or self.cause:
             self._append((TableChange(apply), 0, ""))
         else:
-            self._apply(apply)
-
-    def _apply(self, change: Callable[[], object]) -> None:
-        self._settle()
-        self._routes.clear()
-        change()
+            apply()
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -128,16 +92,17 @@ class Dispatcher:
     async def _pump(self) -> None:
         """Work until this scope and those below it have nothing left to do."""
         while not self._drive.lacks_workers:
-            self._raise_error()
             if self._delivery:
                 await self._continue(self._delivery)
+            elif self._error:
+                self._raise_error()
             elif self._queue:
                 if not self._run_plain():
                     await self._deliver(self._queue.popleft())
-            elif self._processes:
-                self._advance()
             elif busy := next((child for child in self._children if not child._idle), None):
                 await self._pump_child(busy)
+            elif self._processes:
+                self._advance()
             else:
                 return
             await self._drive.keep_pace()
@@ -150,18 +115,21 @@ class Dispatcher:
             fails or the time is up.
         """
         queue = self._queue
-        cls = type(queue[0][0])
-        route = self._routes.get(cls)
-        if route is None or not route.plain:
+        cls: type[object] = type(queue[0][0])
+        route = self._table.known(cls)
+        if route is None or not route.plain or self._children:
             return False
-        pop, calls, deadline = queue.popleft, route.calls, self._drive.deadline
-        stride, looked, quick = 1, monotonic(), self._drive.max_block_s / 8
+        pop, calls, drive = queue.popleft, route.calls, self._drive
+        stride, longest = 1, CALLS_UNTIMED // (len(calls) + 1)
         first = seq = self._seq
-        event: Any = None
+        look_at = first + 1
+        unfinished = 0
+        item: Any = None
         call: Any = None
+        drive.look()
         try:
-            while queue and looked < deadline:
-                for _ in range(min(len(queue), stride)):
+            while queue:
+                for _ in range(len(queue)):
                     item = pop()
                     event = item[0]
                     if type(event) is not cls:
@@ -170,29 +138,35 @@ class Dispatcher:
                     self.cause = seq = seq + 1
                     for call in calls:
                         call(event)
-                now = monotonic()
-                stride = min(2 * stride, STRIDE) if now - looked < quick else 1
-                looked = now
-        except CATCHABLE as error:
-            self._seq = seq
-            self._recover(route, call, event, error)
+                    if seq == look_at:
+                        stride = drive.next_stride(stride, longest)
+                        if not stride:
+                            return True
+                        look_at = seq + stride
+        except BaseException as error:
+            unfinished = 1
+            self._break_off(route, call, item, seq, error)
+            if not isinstance(error, CATCHABLE):
+                raise
         finally:
             self._seq = seq
             self.cause = 0
-            route.delivered += seq - first
+            route.delivered += seq - first - unfinished
         return True
 
-    def _recover(self, route: Route, failed: Any, event: Event, error: BaseException) -> None:
-        """Book a failure of the plain run, and let the event reach the handlers after it."""
-        position = next(i for i, call in enumerate(route.calls) if call is failed)
-        subscription = route.subscriptions[position]
-        self._bury(subscription, event, self._seq, error)
-        subscription.accepted -= 1  # the run counts this event as accepted and handled
-        subscription.handled -= 1
-        for later in route.subscriptions[position + 1 :]:
-            self._call(later, event, self._seq)
-            later.accepted -= 1
-            later.handled -= 1
+    def _break_off(
+        self, route: Route, failed: Any, item: QueueItem, seq: int, error: BaseException
+    ) -> None:
+        """Leave an event of the plain run, one of whose handlers raised, to `_continue`."""
+        event, cause, source = item
+        position = next((i for i, call in enumerate(route.calls) if call is failed), 0)
+        for subscription in route.subscriptions[:position]:
+            subscription.count_handled(event)
+        envelope = Envelope(seq, cause, source, event)
+        self._delivery = Delivery(envelope, route.subscriptions, position)
+        if isinstance(error, CATCHABLE):
+            self._bury(route.subscriptions[position], event, seq, error)
+            self._delivery.position += 1
 
     def _advance(self) -> None:
         process, self.cause = self._processes[0]
@@ -202,97 +176,98 @@ class Dispatcher:
             self._processes.popleft()
         except CATCHABLE as error:
             self._processes.popleft()
-            self._error = self._wrapped(getattr(process, "__name__", "process"), "a step", error)
+            self._fail(getattr(process, "__name__", "process"), "a step", self.cause, error)
         finally:
             self.cause = 0
 
     # -- one event --------------------------------------------------------------------------------
 
-    async def _deliver(self, item: _QueueItem) -> None:
+    async def _deliver(self, item: QueueItem) -> None:
         event, cause, source = item
         origin: Dispatcher | None = None
         if isinstance(event, TableChange):
-            self._apply(event.apply)
+            event.apply()
             return
         if isinstance(event, Exported):
             origin, event = event.origin, event.event
-        route = self._route(event_class(event))
-        first = self._seq + 1
-        self._seq += weight(event)
-        envelope = Envelope(first, cause, source, event)
-        for recorder in route.recorders:
-            recorder.record(envelope)
+        count = weight(event)
+        envelope = Envelope(self._seq + 1, cause, source, event)
+        self._seq += count
+        try:
+            route = self._table.route(event_class(event))
+        except TypeError as error:
+            self._fail(source or "publish", type(event).__name__, envelope.seq, error)
+            return
+        children = [child for child in self._children if child is not origin]
+        targets: tuple[Target, ...] = route.wanted_by(event)
+        self._delivery = Delivery(envelope, (*targets, *children) if children else targets)
+        for child in children:
+            child._push(event, count, source)
         if route.exported and self._parent is not None:
-            self._parent._push(Exported(event, self), weight(event), source)
-        targets: deque[Subscription | Dispatcher] = deque(route.subscriptions)
-        targets.extend(child for child in self._children if child is not origin)
-        self._delivery = Delivery(envelope, targets)
-        for child in self._children:
-            if child is not origin:
-                child._push(event, weight(event), source)
+            self._parent._push(Exported(event, self), count, source, self._parent.cause)
+        for recorder in route.recorders:
+            self._record(recorder, envelope)
         await self._continue(self._delivery)
 
     async def _continue(self, delivery: Delivery) -> None:
-        targets, envelope = delivery.targets, delivery.envelope
-        while targets:
-            target = targets[0]
-            self.cause = envelope.seq
-            try:
-                if isinstance(target, Dispatcher):
-                    await self._pump_child(target)
-                elif target.queue is not None:
-                    await self._enqueue(target, delivery)
-                elif target.is_async:
-                    await self._await_handler(target, delivery)
-                else:
-                    self._call_each(target, envelope)
-            finally:
-                self.cause = 0
-            targets.popleft()
+        while delivery.position < len(delivery.targets):
+            target = delivery.targets[delivery.position]
+            if isinstance(target, Subscription):
+                await self._hand_over(target, delivery)
+            else:
+                await attributed(self, delivery.envelope.seq, self._pump_child(target))
+                if self._drive.lacks_workers:
+                    return
+            delivery.position += 1
             delivery.row = 0
         self._delivery = None
 
-    def _route(self, cls: type[Event]) -> Route:
-        route = self._routes.get(cls)
-        if route is None:
-            route = self._routes[cls] = Route(
-                cls,
-                self._subscriptions,
-                self._recorders,
-                exported=issubclass(cls, self._exports) and self._parent is not None,
-                has_children=bool(self._children),
-            )
-        return route
-
-    def _call_each(self, subscription: Subscription, envelope: Envelope) -> None:
-        for offset, payload in subscription.payloads(envelope.event):
-            self.cause = envelope.seq + offset
-            self._call(subscription, payload, self.cause)
-
-    def _call(self, subscription: Subscription, payload: Any, seq: int) -> None:
+    def _record(self, recorder: Recorder, envelope: Envelope) -> None:
         try:
-            subscription.handler(payload)
+            recorder.record(envelope)
         except CATCHABLE as error:
-            self._bury(subscription, payload, seq, error)
-        else:
-            subscription.count_handled(payload)
+            name = event_name(event_class(envelope.event))
+            self._fail(type(recorder).__qualname__, name, envelope.seq, error)
 
-    async def _await_handler(self, subscription: Subscription, delivery: Delivery) -> None:
-        envelope = delivery.envelope
-        payloads = list(subscription.payloads(envelope.event))
-        while delivery.row < len(payloads):
-            offset, payload = payloads[delivery.row]
-            await self._call_async(subscription, payload, envelope.seq + offset)
+    async def _hand_over(self, subscription: Subscription, delivery: Delivery) -> None:
+        """Give a subscription an event, or the rows of a block one by one, in its turn's time."""
+        envelope, queue = delivery.envelope, subscription.queue
+        payloads = subscription.payloads(envelope.event)
+        for offset, payload in islice(payloads, delivery.row, None):
+            seq = envelope.seq + offset
+            if queue is not None:
+                queued = Envelope(seq, envelope.cause, envelope.source, payload)
+                await self._enqueue(subscription, queue, queued)
+            elif (work := self._call(subscription, payload, seq)) is not None:
+                await self._finish(subscription, payload, seq, work)
             delivery.row += 1
+            await self._drive.keep_pace()
 
-    async def _call_async(self, subscription: Subscription, payload: Any, seq: int) -> None:
-        self.cause = seq
+    def _call(self, subscription: Subscription, payload: Any, seq: int) -> Awaitable[None] | None:
+        """Call a handler; what it returns is still to be awaited by `_finish`."""
+        outer, self.cause = self.cause, seq
         try:
             work = subscription.handler(payload)
-            if work is not None:
-                await attributed(self, seq, work)
         except CATCHABLE as error:
-            if not isinstance(error, Exception) and is_cancelled():
+            self._bury(subscription, payload, seq, error)
+            return None
+        finally:
+            self.cause = outer
+        if work is None or not isawaitable(work):
+            subscription.count_handled(payload)
+            return None
+        if not subscription.is_async:  # a plain callable around an async one
+            subscription.is_async = True
+            self._table.forget_routes()
+        return work
+
+    async def _finish(
+        self, subscription: Subscription, payload: Any, seq: int, work: Awaitable[None]
+    ) -> None:
+        try:
+            await attributed(self, seq, work)
+        except CATCHABLE as error:
+            if not isinstance(error, Exception) and self._drive.is_cancelled:
                 raise
             self._bury(subscription, payload, seq, error)
         else:
@@ -300,40 +275,41 @@ class Dispatcher:
 
     # -- mailboxes --------------------------------------------------------------------------------
 
-    async def _enqueue(self, subscription: Subscription, delivery: Delivery) -> None:
-        envelope, queue = delivery.envelope, subscription.queue
-        assert queue is not None  # noqa: S101 - the caller looked
-        payloads = list(subscription.payloads(envelope.event))
-        while delivery.row < len(payloads):
-            offset, payload = payloads[delivery.row]
-            seq = envelope.seq + offset
-            if queue.overflow == "block":
-                await queue.wait_for_room()
-            try:
-                dropped = queue.put(Envelope(seq, envelope.cause, envelope.source, payload))
-            except QueueFullError as error:
-                self._bury(subscription, payload, seq, error)
-            else:
-                subscription.accepted += weight(payload)
-                self._report_drops(subscription, payload, dropped)
-                subscription.on_put()
-            delivery.row += 1
+    async def _enqueue(
+        self, subscription: Subscription, queue: BoundedQueue, envelope: Envelope
+    ) -> None:
+        if queue.overflow == "block":
+            await queue.wait_for_room()
+        if queue.closed:
+            return
+        subscription.accepted += weight(envelope.event)
+        try:
+            dropped = queue.put(envelope)
+        except CATCHABLE as error:  # it is full, or a key to coalesce by cannot be hashed
+            self._bury(subscription, envelope.event, envelope.seq, error)
+            return
+        if subscription.is_stream:
+            return
+        self._drive.start_worker(subscription)
+        if dropped is not None and not issubclass(event_class(envelope.event), Dropped):
+            self._report_drop(subscription, queue, dropped, envelope.seq)
 
-    def _report_drops(self, subscription: Subscription, payload: Any, dropped: int) -> None:
-        if dropped and subscription.queue is not None and not isinstance(payload, Dropped):
-            name = event_name(event_class(payload))
-            report = Dropped(last_ts(payload), subscription.name, name, subscription.queue.dropped)
-            self._push(report, 1, self.name)
+    def _report_drop(
+        self, subscription: Subscription, queue: BoundedQueue, dropped: Envelope, cause: int
+    ) -> None:
+        event = dropped.event
+        name = event_name(event_class(event))
+        report = Dropped(last_ts(event), subscription.name, name, queue.dropped)
+        self._push(report, 1, self.name, cause)
 
     async def work_off(self, subscription: Subscription) -> None:
         """Handle what is in a mailbox, one item at a time, until it is empty."""
         queue = subscription.queue
         while queue is not None and (envelope := queue.take()) is not None:
-            await self._call_async(subscription, envelope.event, envelope.seq)
-            subscription.accepted -= weight(envelope.event)  # booked when it was queued
+            work = self._call(subscription, envelope.event, envelope.seq)
+            if work is not None:
+                await self._finish(subscription, envelope.event, envelope.seq, work)
             queue.done()
-            if not self._idle:
-                self._drive.progress.set()
             await self._drive.keep_pace()
 
     # -- failures ---------------------------------------------------------------------------------
@@ -344,63 +320,75 @@ class Dispatcher:
         """Record a failure, publish it, and keep it to be raised if the policy says so."""
         subscription.count_dead_lettered(payload)
         self.dead_letters.append(DeadLetter(subscription.name, seq, payload, error))
-        name = event_name(event_class(payload))
-        if name != event_name(HandlerFailed):
+        if subscription.is_stream and subscription.queue is not None:
+            subscription.queue.close(error)
+            return
+        cls = event_class(payload)
+        name = event_name(cls)
+        if not issubclass(cls, HandlerFailed):
             text = f"{type(error).__name__}: {error}"
             failed = HandlerFailed(last_ts(payload), subscription.name, name, seq, text)
-            self.cause, cause = seq, self.cause
-            self._push(failed, 1, self.name)
-            self.cause = cause
-        if subscription.on_error == "propagate" and self._error is None:
-            self._error = self._wrapped(subscription.name, name, error, seq)
+            self._push(failed, 1, self.name, seq)
+        if subscription.on_error == "propagate":
+            self._fail(subscription.name, name, seq, error)
 
-    def _wrapped(
-        self, subscriber: str, name: str, error: BaseException, seq: int = 0
-    ) -> WindowError:
+    def _fail(self, who: str, what: str, seq: int, error: BaseException) -> None:
+        """Keep an error, unless there is one already, to be raised by the drain."""
+        if self._error is not None:
+            return
         if isinstance(error, WindowError):
-            return error
-        wrapped = HandlerError(subscriber, seq or self.cause, name, error)
-        wrapped.__cause__ = error
-        return wrapped
+            self._error = error
+        else:
+            self._error = HandlerError(who, seq, what, error)
+            self._error.__cause__ = error
+        self._drive.progress.set()
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
         if error is not None:
             raise error
 
-    async def _pump_child(self, child: Dispatcher) -> None:
+    async def _pump_until_error(self) -> WindowError | None:
         try:
-            await child._pump()
+            await self._pump()
         except WindowError as error:
+            return error
+        return None
+
+    # -- scopes below -----------------------------------------------------------------------------
+
+    async def _pump_child(self, child: Dispatcher) -> None:
+        while (error := await child._pump_until_error()) is not None:
             if not child._contains_failures:
-                raise
+                self._error = self._error or error  # raised once its targets have the event
+                return
             child._give_up(error)
-            await child._pump()
+        if child.failure is not None and child._idle:
+            child._end()
+            self._disown(child)
 
     def _give_up(self, error: WindowError) -> None:
         """Fail this scope alone: what is still queued reaches its tracers, but no handler."""
-        self.failure = error
-        self._processes.clear()
-        if self._delivery is not None:
-            self._delivery.targets.clear()
-        self._forget_subscribers()
-        if self._parent is not None:
-            self._parent._disown(self)
+        self.failure = self.failure or error
+        self._silence()
 
-    def _forget_subscribers(self) -> None:
-        for subscription in self._subscriptions:
-            subscription.active = False
-        self._settle()
-        self._subscriptions.clear()
+    def _silence(self) -> None:
+        self._processes.clear()
+        self._table.end_subscriptions()
+        for child in self._children:
+            child._silence()
+
+    def _end(self) -> None:
+        """Take no further event, from wherever it comes."""
+        self._append = _ignore
+        for child in self._children:
+            child._end()
         self._children.clear()
-        self._routes.clear()
 
     def _disown(self, child: Dispatcher) -> None:
         if child in self._children:
             self._children.remove(child)
-            self._settle()
-            self._routes.clear()
 
-    def _settle(self) -> None:
-        for route in self._routes.values():
-            route.settle()
+
+def _ignore(_: QueueItem) -> None:
+    """Stand in for the queue of a scope that has failed."""

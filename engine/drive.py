@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Protocol
@@ -37,13 +37,22 @@ class Drive:
         progress: Set when a drain that waits for its workers should look again.
     """
 
-    __slots__ = ("_tasks", "_workers", "deadline", "mailboxes", "max_block_s", "progress")
+    __slots__ = (
+        "_looked",
+        "_tasks",
+        "_workers",
+        "deadline",
+        "mailboxes",
+        "max_block_s",
+        "progress",
+    )
 
     def __init__(self, max_block_ms: float) -> None:
         self.max_block_s = max_block_ms / 1000
         self.deadline = 0.0
         self.mailboxes: dict[Subscription, MailboxOwner] = {}
         self.progress = anyio.Event()
+        self._looked = 0.0
         self._workers: TaskGroup | None = None
         self._tasks: dict[int, int] = {}
 
@@ -54,6 +63,22 @@ class Drive:
         if monotonic() >= self.deadline:
             await anyio.lowlevel.checkpoint()
             self.deadline = monotonic() + self.max_block_s
+
+    def look(self) -> None:
+        """Begin to time a run of events; see `next_stride`."""
+        self._looked = monotonic()
+
+    def next_stride(self, stride: int, longest: int) -> int:
+        """Return how many events may be handled before the next look, 0 if the time is up.
+
+        Looking at the clock costs as much as a short handler, so it is done ever more rarely as
+        long as the last ``stride`` events took a small part of the time there is.
+        """
+        now = monotonic()
+        took, self._looked = now - self._looked, now
+        if now >= self.deadline:
+            return 0
+        return 1 if took > self.max_block_s / 8 else min(2 * stride, longest) or 1
 
     @property
     def is_own_task(self) -> bool:
@@ -66,7 +91,7 @@ class Drive:
         return is_cancelled(self._tasks.get(anyio.get_current_task().id, 0))
 
     @contextmanager
-    def occupied(self) -> Iterator[None]:
+    def occupied(self) -> Generator[None, None, None]:
         """Count the current task among those that drain."""
         task = anyio.get_current_task().id
         self._tasks[task] = cancellations()
@@ -93,7 +118,7 @@ class Drive:
         return any(item.working for item in self.mailboxes)
 
     @contextmanager
-    def employing(self, workers: TaskGroup) -> Iterator[None]:
+    def employing(self, workers: TaskGroup) -> Generator[None, None, None]:
         """Let mailboxes be emptied in a task group, beginning with those that hold events."""
         self._workers = workers
         try:

@@ -1,4 +1,4 @@
-"""Which subscribers and tracers an event class reaches; worked out once per class."""
+"""Which subscribers and tracers the events of a scope reach; worked out once per class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from admf.engine.block import is_block
 from admf.engine.events import Envelope, Event, Published
 from admf.engine.subscription import Handler, Subscription
 
-__all__ = ["Recorder", "Route", "matches"]
+__all__ = ["Recorder", "Route", "RoutingTable", "matches"]
 
 
 class Recorder(Protocol):
@@ -36,7 +36,7 @@ class Route:
 
     Attributes:
         calls: Handlers to call one after the other, when nothing but that is to be done.
-        plain: Whether that is so: no tracer, key, mailbox, block or async handler, no child scope.
+        plain: Whether that is so: no tracer, no export, no key, mailbox, block or async handler.
         delivered: Events handed to all of ``calls`` and not yet in the subscriptions' accounts.
     """
 
@@ -59,7 +59,6 @@ class Route:
         recorders: Iterable[Recorder],
         *,
         exported: bool,
-        has_children: bool,
     ) -> None:
         self._key_field = cls.key_field
         self.subscriptions = tuple(
@@ -71,7 +70,7 @@ class Route:
         self.exported = exported
         self._by_key, self._keyless = _by_key(self.subscriptions)
         special = any(not item.is_plain for item in self.subscriptions)
-        self.plain = not (special or self.recorders or exported or has_children)
+        self.plain = not (special or self.recorders or exported)
         handlers = [item.handler for item in self.subscriptions]
         self.calls = _distinct(handlers) if self.plain else ()
         self.delivered = 0
@@ -89,6 +88,86 @@ class Route:
             for item in self.subscriptions:
                 item.accepted += count
                 item.handled += count
+
+
+class RoutingTable:
+    """The subscribers and tracers of one scope.
+
+    Args:
+        exports: Event classes that go up to the parent scope as well, subclasses included.
+    """
+
+    def __init__(self, exports: tuple[type[Event], ...]) -> None:
+        self._routes: dict[type[object], Route] = {}  # until the table changes
+        self._exports = exports
+        self._subscriptions: dict[Subscription, None] = {}
+        self._recorders: list[Recorder] = []
+        self._closed = False
+
+    def known(self, cls: type[object]) -> Route | None:
+        """Return the route of a concrete event class if it has been worked out."""
+        return self._routes.get(cls)
+
+    def route(self, cls: type[object]) -> Route:
+        """Return the route of a concrete event class, worked out if need be.
+
+        Raises:
+            TypeError: It is no event class.
+        """
+        route = self._routes.get(cls)
+        if route is None:
+            if not issubclass(cls, Event):
+                raise TypeError("only events and blocks of events can be published")
+            exported = issubclass(cls, self._exports)
+            route = Route(cls, self._subscriptions, self._recorders, exported=exported)
+            self._routes[cls] = route
+        return route
+
+    def add(self, subscription: Subscription) -> None:
+        """Let a subscription take part from now on."""
+        if self._closed:
+            subscription.end()
+        else:
+            self._subscriptions[subscription] = None
+            self.forget_routes()
+
+    def remove(self, subscription: Subscription) -> None:
+        """Undo `add`."""
+        self._subscriptions.pop(subscription, None)
+        self.forget_routes()
+
+    def attach(self, recorder: Recorder) -> None:
+        """Show events to a tracer from now on."""
+        self._recorders.append(recorder)
+        self.forget_routes()
+
+    def detach(self, recorder: Recorder) -> None:
+        """Undo `attach`; nothing happens if it was not attached."""
+        self._recorders = [other for other in self._recorders if other is not recorder]
+        self.forget_routes()
+
+    def detach_all(self) -> None:
+        """Let go of all tracers."""
+        self._recorders.clear()
+        self.forget_routes()
+
+    def end_subscriptions(self) -> None:
+        """End all subscriptions, and all that are yet to be added; tracers stay."""
+        self._closed = True
+        for subscription in self._subscriptions:
+            subscription.end()
+        self.forget_routes()
+        self._subscriptions.clear()
+
+    def forget_routes(self) -> None:
+        """Work the routes out anew."""
+        self.settle()
+        self._routes.clear()
+
+    def settle(self) -> None:
+        """Bring the accounts of all subscriptions up to date."""
+        for route in self._routes.values():
+            route.settle()
 
 
 def _by_key(

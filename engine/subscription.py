@@ -114,6 +114,14 @@ class Subscription:
             self.active = False
             self._bus.unsubscribe(self)
 
+    def end(self) -> None:
+        """Take no event any more; what waits in a mailbox is dropped, in a stream can be read."""
+        self.active = False
+        if self.queue is not None:
+            self.queue.close()
+            if not self.is_stream:
+                self.queue.clear()
+
     @property
     def is_plain(self) -> bool:
         """Whether its handler needs no more than to be called with every event."""
@@ -124,7 +132,7 @@ class Subscription:
         """Yield what the handler is to be called with, each with its offset from the item's seq."""
         if is_block(item):
             return self._from_block(item)
-        return ((0, Block.of([item]) if self.takes_blocks else item),)
+        return ((0, Block[Any].of([item]) if self.takes_blocks else item),)
 
     def _from_block(self, block: Block[Any]) -> Iterable[tuple[int, Any]]:
         field = block.cls.key_field

@@ -54,17 +54,27 @@ def import_user_module(name: str, search_path: Path | None = None) -> ModuleType
         ConfigError: There is no such module, another one of that name is in the way, or it raised
             while it was imported; the message then names the file and the line.
     """
-    with _import_lock, _importable_from(search_path):
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-                raise ConfigError(_not_found(name, search_path)) from error
-            raise ConfigError(_import_failed(name, error)) from error
-        except (Exception, SystemExit) as error:  # a module may raise anything
-            raise ConfigError(_import_failed(name, error)) from error
-        if search_path is not None:
-            _check_origin(name, search_path)
+    path = os.path.realpath(search_path) if search_path is not None else None
+    with _import_lock:
+        module = sys.modules.get(name)
+        if module is None or path is None or _mark_of(name) != path:
+            with _importable_from(path):
+                module = _import(name, path)
+    return module
+
+
+def _import(name: str, path: str | None) -> ModuleType:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise ConfigError(_hidden(name, path) or _not_found(name, path)) from error
+        raise ConfigError(_import_failed(name, error)) from error
+    except (Exception, SystemExit) as error:  # a module may raise anything
+        raise ConfigError(_import_failed(name, error)) from error
+    hidden = _hidden(name, path, regular_only=True)
+    if hidden:
+        raise ConfigError(hidden)
     return module
 
 
@@ -78,7 +88,7 @@ def user_place(error: BaseException, home: str | None = None) -> Place:
         error: An error that was raised.
         home: File of the user's strategy.
     """
-    if isinstance(error, SyntaxError) and error.filename:
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
         return Place(error.filename, error.lineno or 0)
     frames = list(traceback.walk_tb(error.__traceback__))
     places = [Place(frame.f_code.co_filename, line) for frame, line in frames]
@@ -99,8 +109,7 @@ def _library(frame: FrameType) -> bool:
 
 
 @contextmanager
-def _importable_from(folder: Path | None) -> Generator[None]:
-    path = os.path.realpath(folder) if folder is not None else None
+def _importable_from(path: str | None) -> Generator[None]:
     if path is None or path in map(os.path.realpath, sys.path):
         yield
         return
@@ -111,24 +120,24 @@ def _importable_from(folder: Path | None) -> Generator[None]:
     try:
         yield
     finally:
-        sys.path.remove(path)
         for name in sys.modules.keys() - before:
             module = sys.modules[name]
             if "." not in name and _folder_of(module) == path:
                 setattr(module, _FOLDER_MARK, path)
+        sys.path.remove(path)
 
 
 def _forget_other_folders(path: str) -> None:
     """Drop modules that an earlier search path brought in, and only those."""
-    marks = {name: vars(module).get(_FOLDER_MARK, path) for name, module in _plain_modules()}
-    foreign = {name for name, folder in marks.items() if folder != path}
-    for name in list(sys.modules):
-        if name.partition(".")[0] in foreign:
-            del sys.modules[name]
+    foreign = [name for name in sys.modules if _mark_of(name) not in (None, path)]
+    for name in foreign:
+        del sys.modules[name]
 
 
-def _plain_modules() -> list[tuple[str, ModuleType]]:
-    return [(name, it) for name, it in list(sys.modules.items()) if type(it) is ModuleType]
+def _mark_of(name: str) -> str | None:
+    """Return the search path that brought in a module, or the package that it belongs to."""
+    top = sys.modules.get(name.partition(".")[0])
+    return vars(top).get(_FOLDER_MARK) if type(top) is ModuleType else None
 
 
 def _folder_of(module: object) -> str | None:
@@ -139,22 +148,28 @@ def _folder_of(module: object) -> str | None:
     return str(Path(origin).parent) if origin else None
 
 
-def _check_origin(name: str, search_path: Path) -> None:
-    path = os.path.realpath(search_path)
+def _hidden(name: str, path: str | None, *, regular_only: bool = False) -> str:
+    """Say that a module of the search path is hidden by another one, or return an empty string.
+
+    A folder without ``__init__.py`` gives way to any other module of its name by Python's rules, so
+    that is worth a word only if the import failed.
+    """
     top = name.partition(".")[0]
-    wanted = PathFinder.find_spec(top, [path])
-    loaded = _folder_of(sys.modules[top])
-    if wanted is not None and wanted.origin is not None and loaded != path:
-        raise ConfigError(
-            f"module {top!r} in {search_path} is hidden by another module {top!r}"
-            f"{f' in {loaded}' if loaded else ''}, which is loaded already; rename the file"
-        )
+    wanted = PathFinder.find_spec(top, [path]) if path is not None else None
+    loaded = sys.modules.get(top)
+    if wanted is None or loaded is None or _folder_of(loaded) == path:
+        return ""
+    if regular_only and wanted.origin is None:
+        return ""
+    folder = _folder_of(loaded)
+    where = f" in {folder}" if folder else ""
+    return f"module {top!r} in {path} is hidden by another module {top!r}{where}; rename it"
 
 
-def _not_found(name: str, search_path: Path | None) -> str:
-    files = sorted(search_path.glob("*.py")) if search_path else []
+def _not_found(name: str, path: str | None) -> str:
+    files = sorted(Path(path).glob("*.py")) if path else []
     hint = did_you_mean(name, [file.stem for file in files])
-    where = f" in {search_path} or among the installed packages" if search_path else ""
+    where = f" in {path} or among the installed packages" if path else ""
     return f"there is no module {name!r}{where}{hint}"
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import anyio
 import msgspec
 import pytest
@@ -11,17 +9,14 @@ from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container, ContainerState
 from admf.engine.errors import (
     BusClosedError,
-    ConfigError,
     DeadlineError,
-    HandlerError,
-    RegistryError,
     StateError,
     StorageError,
 )
 from admf.engine.events import Event, WindowEnd, WindowStart, event_name
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
-from admf.engine.results import Document, WindowResults, verify_window
+from admf.engine.results import Document, WindowResults
 from admf.engine.retention import TracingConfig
 from admf.engine.storage import MemoryStorage
 from admf.engine.teardown import Deadlines
@@ -34,54 +29,8 @@ NAMES = ("data", "strategy", "portfolio")
 SOON = Deadlines(stop=0.01, drain=0.01, flush=0.01, commit=0.01, release=0.01)
 
 
-class Ping(Event, frozen=True, gc=False, tag="WINDOW_PING"):
-    """A fact without meaning."""
-
-
 async def hang(*_: object) -> None:
     await anyio.sleep_forever()
-
-
-def chain(journal=None, errors=None, **options):
-    """Return a topology of three recorders: data publishes three events for the two after it."""
-    errors = errors or {}
-
-    def build(builder) -> None:
-        before: list[str] = []
-        for name in NAMES:
-            container = RecordingContainer(
-                name,
-                scope=builder.bus,
-                types=[] if name == "data" else [Ping],
-                publishes=[Ping(1), Ping(2), Ping(3)] if name == "data" else [],
-                journal=journal,
-                errors=errors.get(name, {}),
-                depends_on=before[-1:],
-            )
-            for attribute, value in options.get(name, {}).items():
-                setattr(container, attribute, value)
-            builder.add(container)
-            before.append(name)
-
-    return build
-
-
-async def read(storage: MemoryStorage, name: str) -> dict[str, object]:
-    return json.loads(await storage.read(f"phase/w1/{name}"))
-
-
-async def record_of(storage: MemoryStorage) -> dict[str, object]:
-    check = await verify_window(storage, "phase/w1")
-    assert check.complete
-    return await read(storage, "phase_summary.json")
-
-
-async def statuses(storage: MemoryStorage) -> dict[str, object]:
-    files = [path for path in await storage.list_files("phase/w1") if "containers/" in path]
-    documents = [json.loads(await storage.read(path)) for path in files]
-    return {document["container_id"]: document["status"] for document in documents}
-
-
 
 
 async def test_containers_start_in_order_of_dependency_and_end_in_reverse(make_window, chain):
@@ -98,7 +47,9 @@ async def test_containers_start_in_order_of_dependency_and_end_in_reverse(make_w
     ]
 
 
-async def test_every_document_is_written_and_the_record_lists_them(make_window, chain, record_of, statuses, read):
+async def test_every_document_is_written_and_the_record_lists_them(
+    make_window, chain, record_of, statuses, read
+):
     storage = MemoryStorage()
     async with make_window(chain(), storage) as window:
         await window.run()
@@ -232,7 +183,9 @@ def test_a_window_runs_on_trio_too(make_window, chain, statuses):
     anyio.run(main, backend="trio")
 
 
-async def test_reports_are_written_after_the_documents_and_before_the_record(make_window, chain, record_of):
+async def test_reports_are_written_after_the_documents_and_before_the_record(
+    make_window, chain, record_of
+):
     storage, journal = MemoryStorage(), []
 
     async def best(results: WindowResults) -> dict[str, object]:
@@ -302,7 +255,9 @@ async def test_all_who_close_get_the_same_outcome(make_window, chain):
     assert len(set(map(id, caught))) == 1
 
 
-async def test_closing_cuts_a_run_short_that_goes_on_elsewhere(make_window, chain, record_of, statuses):
+async def test_closing_cuts_a_run_short_that_goes_on_elsewhere(
+    make_window, chain, record_of, statuses
+):
     storage = MemoryStorage()
     window = make_window(chain(data={"run": hang}), storage)
     await window.start()
@@ -356,9 +311,11 @@ async def test_a_window_starts_once_and_runs_once_in_between(make_window, chain)
     assert window.status == "completed"
 
 
-async def test_a_container_that_the_body_destroyed_is_left_alone(make_window, handling, record_of, statuses):
+async def test_a_container_that_the_body_destroyed_is_left_alone(
+    make_window, handling, record_of, statuses
+):
     storage = MemoryStorage()
-    window = make_window(handling("odd", fail_on_ping, contain=True), storage)
+    window = make_window(handling(fail_on_ping, contain=True), storage)
     async with window:
         await window.run()
         odd = window.containers[-1]
@@ -435,5 +392,3 @@ async def test_documents_know_how_the_window_ended(make_window, statuses):
     async with make_window(build, storage) as window:
         await window.run()
     assert await statuses(storage) == {"one": "completed"}
-
-

@@ -1,28 +1,18 @@
 from __future__ import annotations
 
-import json
-
 import anyio
-import msgspec
 import pytest
-from structlog.testing import capture_logs
 
-from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container, ContainerState
 from admf.engine.errors import (
-    BusClosedError,
     ConfigError,
-    DeadlineError,
     HandlerError,
     RegistryError,
-    StateError,
-    StorageError,
 )
-from admf.engine.events import Event, WindowEnd, WindowStart, event_name
+from admf.engine.events import Event, WindowEnd
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
-from admf.engine.results import Document, WindowResults, verify_window
-from admf.engine.retention import TracingConfig
+from admf.engine.results import WindowResults
 from admf.engine.storage import MemoryStorage
 from admf.engine.teardown import Deadlines
 from admf.engine.testing import RecordingContainer
@@ -34,54 +24,8 @@ NAMES = ("data", "strategy", "portfolio")
 SOON = Deadlines(stop=0.01, drain=0.01, flush=0.01, commit=0.01, release=0.01)
 
 
-class Ping(Event, frozen=True, gc=False, tag="WINDOW_PING"):
-    """A fact without meaning."""
-
-
 async def hang(*_: object) -> None:
     await anyio.sleep_forever()
-
-
-def chain(journal=None, errors=None, **options):
-    """Return a topology of three recorders: data publishes three events for the two after it."""
-    errors = errors or {}
-
-    def build(builder) -> None:
-        before: list[str] = []
-        for name in NAMES:
-            container = RecordingContainer(
-                name,
-                scope=builder.bus,
-                types=[] if name == "data" else [Ping],
-                publishes=[Ping(1), Ping(2), Ping(3)] if name == "data" else [],
-                journal=journal,
-                errors=errors.get(name, {}),
-                depends_on=before[-1:],
-            )
-            for attribute, value in options.get(name, {}).items():
-                setattr(container, attribute, value)
-            builder.add(container)
-            before.append(name)
-
-    return build
-
-
-async def read(storage: MemoryStorage, name: str) -> dict[str, object]:
-    return json.loads(await storage.read(f"phase/w1/{name}"))
-
-
-async def record_of(storage: MemoryStorage) -> dict[str, object]:
-    check = await verify_window(storage, "phase/w1")
-    assert check.complete
-    return await read(storage, "phase_summary.json")
-
-
-async def statuses(storage: MemoryStorage) -> dict[str, object]:
-    files = [path for path in await storage.list_files("phase/w1") if "containers/" in path]
-    documents = [json.loads(await storage.read(path)) for path in files]
-    return {document["container_id"]: document["status"] for document in documents}
-
-
 
 
 async def test_a_failed_start_is_rolled_back_in_reverse(make_window, chain, record_of, statuses):
@@ -173,7 +117,9 @@ async def fail_in_body(make_window, storage: MemoryStorage, error: BaseException
         raise error
 
 
-async def test_an_error_of_the_body_fails_the_window_and_nothing_is_lost(make_window, record_of, statuses):
+async def test_an_error_of_the_body_fails_the_window_and_nothing_is_lost(
+    make_window, record_of, statuses
+):
     storage, error = MemoryStorage(), ValueError("body")
     with pytest.raises(ValueError, match="body") as caught:
         await fail_in_body(make_window, storage, error)
@@ -201,9 +147,11 @@ def fail_on_ping(event: Ping) -> None:
     raise ValueError(f"ping {event.ts}")
 
 
-async def test_a_handler_that_fails_at_the_root_fails_the_window(make_window, handling, record_of, statuses, read):
+async def test_a_handler_that_fails_at_the_root_fails_the_window(
+    make_window, handling, record_of, statuses, read
+):
     storage = MemoryStorage()
-    window = make_window(handling("odd", fail_on_ping), storage)
+    window = make_window(handling(fail_on_ping), storage)
     with pytest.raises(HandlerError, match=r"'odd\.fail_on_ping'"):
         async with window:
             await window.run()
@@ -219,7 +167,7 @@ async def test_a_window_that_failed_tells_so_in_its_last_event(make_window, hand
     ends: list[Event] = []
 
     def build(builder) -> None:
-        handling("odd", fail_on_ping)(builder)
+        handling(fail_on_ping)(builder)
         builder.bus.subscribe(WindowEnd, ends.append)
 
     window = make_window(build)
@@ -229,9 +177,11 @@ async def test_a_window_that_failed_tells_so_in_its_last_event(make_window, hand
     assert ends == [WindowEnd(0, "w1", "failed")]
 
 
-async def test_a_scope_that_contains_its_failures_fails_its_own_containers_alone(make_window, handling, record_of, statuses, read):
+async def test_a_scope_that_contains_its_failures_fails_its_own_containers_alone(
+    make_window, handling, record_of, statuses, read
+):
     storage = MemoryStorage()
-    async with make_window(handling("odd", fail_on_ping, contain=True), storage) as window:
+    async with make_window(handling(fail_on_ping, contain=True), storage) as window:
         await window.run()
         states = {container.id: container.state for container in window.containers}
     assert states == {
@@ -269,9 +219,11 @@ async def test_errors_of_several_sources_are_raised_as_a_group(make_window, chai
     assert window.summary.errors == ("ValueError: data", "ValueError: strategy")
 
 
-async def test_an_error_of_the_run_that_the_body_swallows_still_fails_the_window(make_window, handling, record_of):
+async def test_an_error_of_the_run_that_the_body_swallows_still_fails_the_window(
+    make_window, handling, record_of
+):
     storage = MemoryStorage()
-    async with make_window(handling("odd", fail_on_ping), storage) as window:
+    async with make_window(handling(fail_on_ping), storage) as window:
         with pytest.raises(HandlerError):
             await window.run()
     assert (await record_of(storage))["status"] == "failed"
@@ -298,5 +250,3 @@ async def test_a_body_that_is_interrupted_after_the_run_is_not_completed(make_wi
     with pytest.raises(KeyboardInterrupt):
         await fail_in_body(make_window, storage, KeyboardInterrupt())
     assert (await record_of(storage))["status"] == "cancelled"
-
-

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from admf.containers.config import DataConfig
+from admf.containers.readers import load_market_data
 from admf.containers.strategies.crossover import EmaCross, MacdCross, SmaCross
 from admf.containers.strategies.exposure import TIE, Mode, Trigger
 
@@ -112,6 +115,22 @@ def test_macd_cross_equals_a_loop_in_exact_arithmetic(
     expected = follow(closes, *macd(closes, fast, slow, signal), mode, trigger)
     strategy = MacdCross(fast, slow, signal, mode, trigger)
     assert exposures(strategy, list(map(float, closes))) == expected
+
+
+def test_sma_cross_on_real_bars_equals_a_loop_over_cumulative_sums(exposures: Exposures) -> None:
+    data = load_market_data(DataConfig(source="sample", symbols=("GOOG",)))
+    closes: list[float] = data.bars("GOOG").close.tolist()
+    sums = [0.0, *accumulate(closes)]
+    expected, now, above = [], 0.0, None
+    for i in range(len(closes)):
+        if i >= 49:
+            was_above, above = above, (sums[i + 1] - sums[i - 9]) * 5 > sums[i + 1] - sums[i - 49]
+            if was_above is not None and was_above is not above:
+                now = float(above)
+        expected.append(now)
+    assert exposures(SmaCross(), closes) == expected
+    entries = sum(after > before for before, after in pairwise(expected))
+    assert (entries, expected[-1]) == (20, 1.0)  # nineteen closed trades, one open
 
 
 def test_equal_averages_that_rounding_keeps_apart_are_a_tie(exposures: Exposures) -> None:

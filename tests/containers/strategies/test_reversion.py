@@ -82,6 +82,13 @@ def test_rsi_at_a_level_is_not_beyond_it(exposures: Exposures) -> None:
     assert exposures(RsiReversion(10, 10.0, 29.999, 20.0, "long_short"), closes)[-1] == -1.0
 
 
+def test_rsi_reversion_leaves_at_the_exit_level_itself(exposures: Exposures) -> None:
+    # two changes down, then one up: gains and losses are even, an RSI of 50 on paper
+    assert exposures(RsiReversion(2), [1.0, 0.9, 0.8, 0.9]) == [0.0, 0.0, 1.0, 0.0]
+    short = RsiReversion(2, mode="long_short")
+    assert exposures(short, [1.0, 1.1, 1.2, 1.1]) == [0.0, 0.0, -1.0, 0.0]
+
+
 def test_rsi_reversion_first_acts_at_bar_index_period(exposures: Exposures) -> None:
     falling = [100.0 - i for i in range(20)]
     assert exposures(RsiReversion(14), falling) == [0.0] * 14 + [1.0] * 6
@@ -93,8 +100,9 @@ def test_rsi_reversion_stays_out_until_a_price_has_changed(exposures: Exposures)
 
 
 def test_rsi_reversion_stays_in_when_prices_stop_changing(exposures: Exposures) -> None:
-    closes = [100.0 - i for i in range(20)] + [81.0] * 20
+    closes = [100.0, 101.0] + [100.0 - i for i in range(18)] + [83.0] * 20
     assert exposures(RsiReversion(14), closes) == [0.0] * 14 + [1.0] * 26
+    assert exposures(RsiReversion(14), closes, start=25) == [1.0] * 15
 
 
 @settings(deadline=None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json.decoder
 import pickle
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,12 @@ def test_two_folders_may_use_the_same_names(tmp_path: Path) -> None:
     assert [module.where for module in modules] == ["a", "b", "a"]
 
 
+def test_two_folders_may_use_the_same_names_without_init(tmp_path: Path) -> None:
+    for letter in ("a", "b"):
+        folder = write(tmp_path / letter, strategies__mine=f"where = {letter!r}")
+        assert import_user_module("strategies.mine", folder).where == letter
+
+
 def test_what_others_imported_is_never_dropped(tmp_path: Path) -> None:
     write(tmp_path / "a", mine="import colorsys")  # of the standard library: stays for good
     write(tmp_path / "b", mine="")
@@ -111,13 +118,19 @@ def test_a_module_that_another_one_hides_is_reported(tmp_path: Path) -> None:
     write(tmp_path, json="x = 1")
     message = failure("json", tmp_path)
     assert f"module 'json' in {tmp_path} is hidden by another module 'json' in " in message
-    assert message.endswith("which is loaded already; rename the file")
+    assert message.endswith("; rename it")
 
 
 def test_an_application_module_without_a_file_hides_too(tmp_path: Path) -> None:
     sys.modules["made_up"] = ModuleType("made_up")
     message = failure("made_up", write(tmp_path, made_up=""))
-    assert "is hidden by another module 'made_up', which is loaded already" in message
+    assert message.endswith("is hidden by another module 'made_up'; rename it")
+
+
+def test_a_folder_without_init_is_hidden_only_if_the_module_is_not_found(tmp_path: Path) -> None:
+    write(tmp_path, json__mine="", json__decoder="")
+    assert "is hidden by another module 'json' in" in failure("json.mine", tmp_path)
+    assert import_user_module("json.decoder", tmp_path) is json.decoder
 
 
 def test_an_installed_module_is_found_with_a_search_path_too(tmp_path: Path) -> None:
@@ -141,6 +154,7 @@ def test_a_missing_module_says_where_it_was_looked_for(tmp_path: Path) -> None:
         ("import no_such_thing\n", 1, "ModuleNotFoundError: No module named 'no_such_thing'"),
         ("import json\njson.loads('{')\n", 2, "JSONDecodeError: Expecting property name"),
         ("x = 1\ny = (\n", 2, "SyntaxError: '(' was never closed"),
+        ("x = 1\ny = eval('(')\n", 2, "SyntaxError: '(' was never closed"),
     ],
 )
 def test_an_error_while_importing_names_the_line_in_the_users_file(

@@ -1,0 +1,67 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH := .venv-bench
+CODE := engine containers sequences workflows src tests examples benchmarks tools
+
+.PHONY: help demo test check format format-check lint types layers cov bench docs build-check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev --group oracles
+	@touch $@
+
+demo: $(STAMP) ## Run a study on the bundled sample data and print its summary
+	$(BIN)/admf run examples/goog.yaml --results-root results --overwrite
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest -n auto
+
+check: format-check lint types layers cov build-check ## All that continuous integration runs
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix-only --quiet $(CODE)
+
+format-check: $(STAMP)
+	$(BIN)/ruff format --check $(CODE)
+
+lint: $(STAMP) ## Look for mistakes with ruff
+	$(BIN)/ruff check $(CODE)
+
+types: $(STAMP) ## Check the types with mypy and pyright, both strict
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+layers: $(STAMP) ## Check that no layer imports one above it
+	$(BIN)/lint-imports
+
+cov: $(STAMP) ## Run the tests and hold the coverage: all of engine/, 95 % overall
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest -n auto --cov --cov-report=
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --include='*/engine/*' --fail-under=100
+
+bench: ## Run the benchmarks in an environment of their own
+	test -d $(BENCH) || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
+	$(BENCH)/bin/python benchmarks/bench_bus.py
+
+docs: $(STAMP) ## Check that what the documents show runs as it stands
+	$(BIN)/python -m pytest tests/test_documents.py
+
+build-check: $(STAMP) ## Build sdist and wheel, and compare what is in them with git
+	$(BIN)/python -m pytest -m build tests/test_distribution.py
+
+clean: ## Remove what can be made again
+	rm -rf $(VENV) $(BENCH) build dist results .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,168 @@
+"""Runs experiments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+import anyio
+from anyio import to_thread
+
+from admf.containers.catalog import DataCatalog, UserModules
+from admf.containers.market_data import MarketData
+from admf.engine.lifecycle import LifecycleManager
+from admf.engine.registry import Registry
+from admf.engine.storage import LocalStorage
+from admf.engine.topology import Resources
+from admf.sequences.phase import PhaseConfig
+from admf.sequences.sequencer import Sequencer
+from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
+from admf.workflows.outcome import Progress, RunResult
+from admf.workflows.plugins import installed_plugins, known_events
+from admf.workflows.run import Run
+from admf.workflows.vocabulary import vocabulary_of
+from admf.workflows.workflow import Workflow
+
+__all__ = ["ExperimentSource", "Runner", "run", "run_async"]
+
+ExperimentSource: TypeAlias = "str | os.PathLike[str] | Mapping[str, object] | LoadedExperiment"
+"""A file, a mapping with the same fields, or an experiment that was loaded before."""
+
+
+class Runner:
+    """Runs experiments, one after the other or side by side, in the caller's event loop.
+
+    Args:
+        results_root: Folder below which each run has its own.
+        registry: The plug-ins; those that are installed, if not given.
+        overwrite: Replace results of an earlier run that admf left in a run's folder.
+        frames: Data frames by symbol, for experiments with ``source: frames``.
+    """
+
+    def __init__(
+        self,
+        *,
+        results_root: str | os.PathLike[str] = "results",
+        registry: Registry | None = None,
+        overwrite: bool = False,
+        frames: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.registry = registry or installed_plugins()
+        self._storage = LocalStorage(results_root)
+        self._overwrite = overwrite
+        self._catalog = DataCatalog(frames)
+
+    def load(self, experiment: ExperimentSource, overrides: Iterable[str] = ()) -> LoadedExperiment:
+        """Read and check an experiment, and its strategy; nothing is run.
+
+        Raises:
+            ConfigError: With every mistake that was found.
+        """
+        if isinstance(experiment, LoadedExperiment):
+            return experiment
+        vocabulary = vocabulary_of(self.registry, known_events())
+        if isinstance(experiment, Mapping):
+            return experiment_from_mapping(experiment, overrides, vocabulary=vocabulary)
+        return load_experiment(experiment, overrides, vocabulary=vocabulary)
+
+    async def prepare(self, experiment: ExperimentSource) -> Run:
+        """Check an experiment and read its data, and return the run, which is yet to be executed.
+
+        Raises:
+            ConfigError: The experiment has mistakes.
+            DataError: The data cannot be used.
+        """
+        loaded = self.load(experiment)
+        workflow: Workflow = self._workflow(loaded.experiment.workflow)
+        phases = tuple(workflow.get_phases(loaded.experiment).values())
+        data = {phase.name: await self._data_of(phase) for phase in phases}
+        resources = Resources(self._catalog, UserModules(loaded.folder))
+        lifecycle = LifecycleManager(registry=self.registry, resources=resources)
+        return Run(
+            loaded,
+            phases,
+            data,
+            sequencer=Sequencer(self.registry, lifecycle),
+            storage=self._storage,
+            overwrite=self._overwrite,
+        )
+
+    async def run(
+        self,
+        experiment: ExperimentSource,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> RunResult:
+        """Run an experiment to its end.
+
+        Raises:
+            ConfigError: The experiment has mistakes.
+            DataError: The data cannot be used.
+            StorageError: Results cannot be written.
+        """
+        run = await self.prepare(experiment)
+        return await run.execute(on_progress)
+
+    def _workflow(self, name: str) -> Workflow:
+        plugin = self.registry.get("workflows", name)
+        workflow: Workflow = plugin() if isinstance(plugin, type) else plugin
+        return workflow
+
+    async def _data_of(self, phase: PhaseConfig) -> MarketData:
+        """Read a phase's data in a thread, before anything is written anywhere."""
+        config = phase.config
+        store = await to_thread.run_sync(self._catalog.load, config.data, config.benchmark)
+        return store.market_data
+
+
+async def run_async(
+    experiment: ExperimentSource,
+    *,
+    overrides: Iterable[str] = (),
+    results_root: str | os.PathLike[str] = "results",
+    overwrite: bool = False,
+    frames: Mapping[str, Any] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Run an experiment in the caller's event loop, as in a notebook.
+
+    Args:
+        experiment: A file, or a mapping with the same fields.
+        overrides: ``a.b=value`` each, as ``--set`` takes them.
+        results_root: Folder below which the run has its own.
+        overwrite: Replace results that an earlier run left there.
+        frames: Data frames by symbol, for experiments with ``source: frames``.
+        on_progress: Called as bars are handled.
+
+    Raises:
+        ConfigError: The experiment has mistakes; every one is named.
+        DataError: The data cannot be used.
+        StorageError: Results cannot be written.
+    """
+    runner = Runner(results_root=results_root, overwrite=overwrite, frames=frames)
+    return await runner.run(runner.load(experiment, overrides), on_progress=on_progress)
+
+
+def run(
+    experiment: ExperimentSource,
+    *,
+    overrides: Iterable[str] = (),
+    results_root: str | os.PathLike[str] = "results",
+    overwrite: bool = False,
+    frames: Mapping[str, Any] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Run an experiment and wait for it, as in a script; see `run_async`."""
+    return anyio.run(
+        partial(
+            run_async,
+            experiment,
+            overrides=overrides,
+            results_root=results_root,
+            overwrite=overwrite,
+            frames=frames,
+            on_progress=on_progress,
+        )
+    )
