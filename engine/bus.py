@@ -66,7 +66,7 @@ class Bus(Dispatcher):
         self._root: Bus = parent._root if parent else self
         self._thread: int | None = get_ident()
         self._draining = False
-        self._drained = anyio.Event()
+        self._drained: anyio.Event | None = None  # made only when somebody waits
         self._loop: EventLoopToken | None = None
 
     def __repr__(self) -> str:
@@ -267,48 +267,56 @@ class Bus(Dispatcher):
         if root is not self:
             await root.drain()
             return
-        if self._drive.is_own_task:
+        if self._draining and self._is_handling:
             raise BusError(f"drain() of {self!r} was called by one of its own handlers")
         while self._draining:
+            self._drained = self._drained or anyio.Event()
             await self._drained.wait()
         self._draining = True
-        self._drained = anyio.Event()
         self._loop = anyio.lowlevel.current_token()
         try:
             await self._drain()
         finally:
             self._draining = False
-            self._drained.set()
+            if self._drained is not None:
+                self._drained.set()
+                self._drained = None
 
     async def _drain(self) -> None:
         if cancellations():  # one that was asked for but has not come yet is to come now
             await anyio.lowlevel.checkpoint()
-        with self._drive.occupied():
-            await self._drive.keep_pace()
-            while not self._idle or self._drive.mail_waits:
-                if self._drive.mailboxes:
-                    await self._drain_with_workers()
-                else:
-                    await self._pump()
-        self._drive.forget_emptied()
+        drive = self._drive
+        drive.cancelled_before = cancellations()
+        await drive.keep_pace()
+        while not self._idle or drive.mail_waits:
+            if drive.mailboxes:
+                await self._drain_with_workers()
+            else:
+                await self._pump()
+        drive.forget_emptied()
 
     async def _drain_with_workers(self) -> None:
         try:
             async with anyio.create_task_group() as workers:
                 with self._drive.employing(workers):
-                    self._error = await self._pump_until_settled()
+                    await self._pump_until_settled()
                 if self._error is not None:
                     workers.cancel_scope.cancel()
         finally:
             self._drive.dismiss_workers()
         self._raise_error()  # not within the task group, which would wrap it
 
-    async def _pump_until_settled(self) -> WindowError | None:
+    async def _pump_until_settled(self) -> None:
+        """Return when all is handled, or an error waits to be raised."""
         while True:
             self._drive.progress = anyio.Event()
-            error = await self._pump_until_error()
-            if error is not None or not self._drive.is_working:
-                return error
+            try:
+                await self._pump()
+            except WindowError as error:
+                self._error = error
+                return
+            if not self._drive.is_working:
+                return
             self._wake_drain_on_publish()
             await self._drive.progress.wait()
 
@@ -323,6 +331,7 @@ class Bus(Dispatcher):
                 await child.aclose()
         self._silence()
         self._table.detach_all()
+        self._drive.forget_emptied()
         self._queue.clear()
         if self._delivery is not None:
             self._delivery.targets = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from functools import partial
+from inspect import iscoroutine
 from types import coroutine
 from typing import Any, Protocol
 
@@ -19,20 +19,22 @@ class HasCause(Protocol):
 @coroutine
 def attributed(bus: HasCause, cause: int, work: Awaitable[None]) -> Generator[Any, Any, None]:
     """Run ``work`` with ``bus.cause`` set at each of its steps and restored between them."""
-    running: Generator[Any, Any, None] = _steps(work)
-    resume: Callable[[], Any] = partial(next, running)
+    running = work if iscoroutine(work) else _steps(work)
+    resume: Callable[[Any], Any] = running.send
+    value: Any = None
     while True:
         outer, bus.cause = bus.cause, cause
         try:
-            awaited = resume()
+            awaited = resume(value)
         except StopIteration:
             return
         finally:
             bus.cause = outer
         try:
-            resume = partial(running.send, (yield awaited))
+            value = yield awaited
+            resume = running.send
         except BaseException as error:  # noqa: BLE001 - handed on into the handler
-            resume = partial(running.throw, error)
+            value, resume = error, running.throw
 
 
 def _steps(work: Awaitable[None]) -> Generator[Any, Any, None]:

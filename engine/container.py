@@ -19,7 +19,7 @@ from admf.engine.shielding import Joinable
 from admf.engine.subscription import Handler, Mailbox, OnError, Subscription
 from admf.engine.tracer import EventTracer
 
-__all__ = ["Container", "ContainerState", "Status", "WriteDocument"]
+__all__ = ["TRANSITIONS", "Container", "ContainerState", "Status", "WriteDocument"]
 
 Status: TypeAlias = Literal["completed", "failed", "cancelled"]
 """How an execution window, or a container's part in it, ended."""

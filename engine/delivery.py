@@ -14,10 +14,21 @@ from admf.engine.subscription import Subscription
 if TYPE_CHECKING:
     from admf.engine.dispatch import Dispatcher
 
-__all__ = ["DeadLetter", "Delivery", "Exported", "QueueItem", "TableChange", "Target"]
+__all__ = [
+    "FROM_ABOVE",
+    "DeadLetter",
+    "Delivery",
+    "Exported",
+    "QueueItem",
+    "TableChange",
+    "Target",
+]
 
 QueueItem: TypeAlias = tuple[Any, int, str]
-"""What was published, the seq of the event that caused it, and the publisher's id."""
+"""What was published, the seq of the event that caused it or `FROM_ABOVE`, the publisher's id."""
+
+FROM_ABOVE = -1
+"""Stands for the cause of an event that the parent scope passed down, which must not go up again."""
 
 Target: TypeAlias = "Subscription | Dispatcher"
 

@@ -10,9 +10,17 @@ from time import monotonic
 from typing import Any
 
 from admf.engine.block import event_class, last_ts
-from admf.engine.cancellation import CATCHABLE
+from admf.engine.cancellation import CATCHABLE, is_cancelled
 from admf.engine.causation import attributed
-from admf.engine.delivery import DeadLetter, Delivery, Exported, QueueItem, TableChange, Target
+from admf.engine.delivery import (
+    FROM_ABOVE,
+    DeadLetter,
+    Delivery,
+    Exported,
+    QueueItem,
+    TableChange,
+    Target,
+)
 from admf.engine.drive import Drive
 from admf.engine.errors import HandlerError, WindowError
 from admf.engine.events import Dropped, Envelope, Event, HandlerFailed, event_name
@@ -21,9 +29,6 @@ from admf.engine.routes import Recorder, Route, RoutingTable
 from admf.engine.subscription import Subscription
 
 __all__ = ["Dispatcher"]
-
-CALLS_UNTIMED = 128
-"""Most handler calls between two looks at the clock: a look costs as much as a short handler."""
 
 DEAD_LETTERS_KEPT = 100
 
@@ -59,7 +64,7 @@ class Dispatcher:
 
     # -- the queue --------------------------------------------------------------------------------
 
-    def _push(self, item: Any, count: int, source: str, cause: int = 0) -> None:
+    def _push(self, item: Any, count: int, source: str, cause: int) -> None:
         """Queue ``count`` events that did not come through `publish`."""
         self._append((item, cause, source))
         self._published += count
@@ -89,6 +94,11 @@ class Dispatcher:
         busy = self._queue or self._delivery or self._processes or self._error
         return not busy and all(child._idle for child in self._children)
 
+    @property
+    def _is_handling(self) -> bool:
+        """Whether the code that runs now is a handler of this scope or of one below."""
+        return self.cause != 0 or any(child._is_handling for child in self._children)
+
     async def _pump(self) -> None:
         """Work until this scope and those below it have nothing left to do."""
         while not self._drive.lacks_workers:
@@ -111,16 +121,15 @@ class Dispatcher:
         """Deliver the events at the head of the queue that need plain calls and nothing else.
 
         Returns:
-            Whether the head was such an event. The run ends where the class changes, a handler
-            fails or the time is up.
+            Whether the head was such an event, and its handlers have shown to be quick. The run
+            ends where the class changes, a handler fails or takes long, or the time is up.
         """
         queue = self._queue
-        cls: type[object] = type(queue[0][0])
+        cls = queue[0][0].__class__
         route = self._table.known(cls)
-        if route is None or not route.plain or self._children:
+        if route is None or not route.stride or self._children:
             return False
         pop, calls, drive = queue.popleft, route.calls, self._drive
-        stride, longest = 1, CALLS_UNTIMED // (len(calls) + 1)
         first = seq = self._seq
         look_at = first + 1
         unfinished = 0
@@ -139,8 +148,8 @@ class Dispatcher:
                     for call in calls:
                         call(event)
                     if seq == look_at:
-                        stride = drive.next_stride(stride, longest)
-                        if not stride:
+                        stride = route.paced(quick=drive.look())
+                        if not stride or drive.time_is_up:
                             return True
                         look_at = seq + stride
         except BaseException as error:
@@ -162,7 +171,7 @@ class Dispatcher:
         position = next((i for i, call in enumerate(route.calls) if call is failed), 0)
         for subscription in route.subscriptions[:position]:
             subscription.count_handled(event)
-        envelope = Envelope(seq, cause, source, event)
+        envelope = Envelope(seq, max(cause, 0), source, event)
         self._delivery = Delivery(envelope, route.subscriptions, position)
         if isinstance(error, CATCHABLE):
             self._bury(route.subscriptions[position], event, seq, error)
@@ -191,7 +200,7 @@ class Dispatcher:
         if isinstance(event, Exported):
             origin, event = event.origin, event.event
         count = weight(event)
-        envelope = Envelope(self._seq + 1, cause, source, event)
+        envelope = Envelope(self._seq + 1, max(cause, 0), source, event)
         self._seq += count
         try:
             route = self._table.route(event_class(event))
@@ -202,12 +211,14 @@ class Dispatcher:
         targets: tuple[Target, ...] = route.wanted_by(event)
         self._delivery = Delivery(envelope, (*targets, *children) if children else targets)
         for child in children:
-            child._push(event, count, source)
-        if route.exported and self._parent is not None:
+            child._push(event, count, source, FROM_ABOVE)
+        if route.exported and cause != FROM_ABOVE and self._parent is not None:
             self._parent._push(Exported(event, self), count, source, self._parent.cause)
         for recorder in route.recorders:
             self._record(recorder, envelope)
+        self._drive.look()
         await self._continue(self._delivery)
+        route.paced(quick=self._drive.look())
 
     async def _continue(self, delivery: Delivery) -> None:
         while delivery.position < len(delivery.targets):
@@ -231,7 +242,7 @@ class Dispatcher:
 
     async def _hand_over(self, subscription: Subscription, delivery: Delivery) -> None:
         """Give a subscription an event, or the rows of a block one by one, in its turn's time."""
-        envelope, queue = delivery.envelope, subscription.queue
+        envelope, queue, drive = delivery.envelope, subscription.queue, self._drive
         payloads = subscription.payloads(envelope.event)
         for offset, payload in islice(payloads, delivery.row, None):
             seq = envelope.seq + offset
@@ -239,9 +250,10 @@ class Dispatcher:
                 queued = Envelope(seq, envelope.cause, envelope.source, payload)
                 await self._enqueue(subscription, queue, queued)
             elif (work := self._call(subscription, payload, seq)) is not None:
-                await self._finish(subscription, payload, seq, work)
+                await self._finish(subscription, payload, seq, work, drive.cancelled_before)
             delivery.row += 1
-            await self._drive.keep_pace()
+            if monotonic() >= drive.deadline:  # here, since a coroutine per row would cost more
+                await drive.rest()
 
     def _call(self, subscription: Subscription, payload: Any, seq: int) -> Awaitable[None] | None:
         """Call a handler; what it returns is still to be awaited by `_finish`."""
@@ -262,12 +274,17 @@ class Dispatcher:
         return work
 
     async def _finish(
-        self, subscription: Subscription, payload: Any, seq: int, work: Awaitable[None]
+        self,
+        subscription: Subscription,
+        payload: Any,
+        seq: int,
+        work: Awaitable[None],
+        cancelled_before: int = 0,
     ) -> None:
         try:
             await attributed(self, seq, work)
         except CATCHABLE as error:
-            if not isinstance(error, Exception) and self._drive.is_cancelled:
+            if not isinstance(error, Exception) and is_cancelled(cancelled_before):
                 raise
             self._bury(subscription, payload, seq, error)
         else:
@@ -348,21 +365,19 @@ class Dispatcher:
         if error is not None:
             raise error
 
-    async def _pump_until_error(self) -> WindowError | None:
-        try:
-            await self._pump()
-        except WindowError as error:
-            return error
-        return None
-
     # -- scopes below -----------------------------------------------------------------------------
 
     async def _pump_child(self, child: Dispatcher) -> None:
-        while (error := await child._pump_until_error()) is not None:
-            if not child._contains_failures:
-                self._error = self._error or error  # raised once its targets have the event
-                return
-            child._give_up(error)
+        while True:
+            try:
+                await child._pump()
+            except WindowError as error:
+                if not child._contains_failures:
+                    self._error = self._error or error  # raised once its targets have the event
+                    return
+                child._give_up(error)
+            else:
+                break
         if child.failure is not None and child._idle:
             child._end()
             self._disown(child)

@@ -11,7 +11,6 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from admf.engine.cancellation import cancellations, is_cancelled
 from admf.engine.subscription import Subscription
 
 __all__ = ["Drive", "MailboxOwner"]
@@ -32,6 +31,7 @@ class Drive:
         max_block_ms: Longest time the dispatch loop runs without letting the host's loop run.
 
     Attributes:
+        cancelled_before: Native cancellations of the draining task that lie before the drain.
         deadline: Time on the monotonic clock, in seconds, at which the loop has to yield.
         mailboxes: Every subscription with a mailbox, and its scope.
         progress: Set when a drain that waits for its workers should look again.
@@ -39,8 +39,8 @@ class Drive:
 
     __slots__ = (
         "_looked",
-        "_tasks",
         "_workers",
+        "cancelled_before",
         "deadline",
         "mailboxes",
         "max_block_s",
@@ -49,56 +49,35 @@ class Drive:
 
     def __init__(self, max_block_ms: float) -> None:
         self.max_block_s = max_block_ms / 1000
+        self.cancelled_before = 0
         self.deadline = 0.0
         self.mailboxes: dict[Subscription, MailboxOwner] = {}
         self.progress = anyio.Event()
         self._looked = 0.0
         self._workers: TaskGroup | None = None
-        self._tasks: dict[int, int] = {}
 
-    # -- pace and cancellation --------------------------------------------------------------------
+    # -- pace --------------------------------------------------------------------
 
     async def keep_pace(self) -> None:
         """Yield to the event loop if it is time."""
         if monotonic() >= self.deadline:
-            await anyio.lowlevel.checkpoint()
-            self.deadline = monotonic() + self.max_block_s
+            await self.rest()
 
-    def look(self) -> None:
-        """Begin to time a run of events; see `next_stride`."""
-        self._looked = monotonic()
+    async def rest(self) -> None:
+        """Yield to the event loop."""
+        await anyio.lowlevel.checkpoint()
+        self.deadline = monotonic() + self.max_block_s
 
-    def next_stride(self, stride: int, longest: int) -> int:
-        """Return how many events may be handled before the next look, 0 if the time is up.
-
-        Looking at the clock costs as much as a short handler, so it is done ever more rarely as
-        long as the last ``stride`` events took a small part of the time there is.
-        """
+    def look(self) -> bool:
+        """Look at the clock, and return whether the time since the last look was short."""
         now = monotonic()
         took, self._looked = now - self._looked, now
-        if now >= self.deadline:
-            return 0
-        return 1 if took > self.max_block_s / 8 else min(2 * stride, longest) or 1
+        return took < self.max_block_s / 8
 
     @property
-    def is_own_task(self) -> bool:
-        """Whether the current task is the one that drains, or a mailbox worker."""
-        return anyio.get_current_task().id in self._tasks
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the current task has been cancelled from outside since it began to drain."""
-        return is_cancelled(self._tasks.get(anyio.get_current_task().id, 0))
-
-    @contextmanager
-    def occupied(self) -> Generator[None, None, None]:
-        """Count the current task among those that drain."""
-        task = anyio.get_current_task().id
-        self._tasks[task] = cancellations()
-        try:
-            yield
-        finally:
-            del self._tasks[task]
+    def time_is_up(self) -> bool:
+        """Whether the last look found that it is time to yield."""
+        return self._looked >= self.deadline
 
     # -- mailboxes --------------------------------------------------------------------------------
 
@@ -136,12 +115,11 @@ class Drive:
             self._workers.start_soon(self._work, subscription, self.mailboxes[subscription])
 
     async def _work(self, subscription: Subscription, owner: MailboxOwner) -> None:
-        with self.occupied():
-            try:
-                await owner.work_off(subscription)
-            finally:
-                subscription.working = False
-                self.progress.set()
+        try:
+            await owner.work_off(subscription)
+        finally:
+            subscription.working = False
+            self.progress.set()
 
     def dismiss_workers(self) -> None:
         """Note that no worker is left, not even of those that were cancelled before they began."""
@@ -149,7 +127,7 @@ class Drive:
             subscription.working = False
 
     def forget_emptied(self) -> None:
-        """Let go of mailboxes whose subscription has ended and that hold nothing any more."""
+        """Let go of mailboxes that are closed and hold nothing any more."""
         for item in tuple(self.mailboxes):
-            if not item.active and item.queue is not None and not item.queue.size:
+            if item.queue is not None and item.queue.closed and not item.queue.size:
                 del self.mailboxes[item]

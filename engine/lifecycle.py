@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 from admf.engine.clock import Clock, SimulatedClock
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
@@ -38,6 +40,7 @@ class LifecycleManager:
         self._resources = resources or Resources()
         self._deadlines = deadlines or Deadlines()
         self._flushes_at_once = flushes_at_once
+        self._windows: WeakSet[ExecutionWindow] = WeakSet()
 
     def window(self, spec: WindowSpec, results: WindowResults) -> ExecutionWindow:
         """Return a window that is yet to be started, by ``async with`` or `start`.
@@ -46,7 +49,7 @@ class LifecycleManager:
             spec: What the window is to do.
             results: Where its files go.
         """
-        return ExecutionWindow(
+        window = ExecutionWindow(
             spec,
             results,
             registry=self._registry,
@@ -55,3 +58,14 @@ class LifecycleManager:
             deadlines=self._deadlines,
             flushes_at_once=self._flushes_at_once,
         )
+        self._windows.add(window)
+        return window
+
+    def hurry(self, seconds: float = 1.0) -> None:
+        """Give each step of the teardown of every open window no more than this from now on.
+
+        For a host that is asked a second time to come to an end; what is cut short is reported like
+        any other overrun.
+        """
+        for window in tuple(self._windows):
+            window.hurry(seconds)

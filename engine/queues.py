@@ -19,7 +19,7 @@ Overflow: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "coalesce",
 
 def weight(item: object) -> int:
     """Return how many events an event or block stands for."""
-    return len(item) if is_block(item) else 1
+    return item.length if is_block(item) else 1
 
 
 class BoundedQueue:

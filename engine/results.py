@@ -118,7 +118,7 @@ class ResultStore:
         if not await storage.make_dir(run_dir):
             raise ResultExistsError(
                 f"results exist in {store.location}: give --overwrite to replace them, "
-                "--resume to continue that run, or another results_dir"
+                "or another results_dir"
             )
         await storage.remove_tree(aside)
         return store

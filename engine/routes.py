@@ -13,6 +13,10 @@ from admf.engine.subscription import Handler, Subscription
 __all__ = ["Recorder", "Route", "RoutingTable", "matches"]
 
 
+CALLS_UNTIMED = 256
+"""Most handler calls between two looks at the clock, one event's handlers aside."""
+
+
 class Recorder(Protocol):
     """What a bus needs of a tracer."""
 
@@ -38,17 +42,21 @@ class Route:
         calls: Handlers to call one after the other, when nothing but that is to be done.
         plain: Whether that is so: no tracer, no export, no key, mailbox, block or async handler.
         delivered: Events handed to all of ``calls`` and not yet in the subscriptions' accounts.
+        stride: How many events ``calls`` may take in a row without a look at the clock; 0 as long
+            as they are not known to be quick.
     """
 
     __slots__ = (
         "_by_key",
         "_key_field",
         "_keyless",
+        "_pace",
         "calls",
         "delivered",
         "exported",
         "plain",
         "recorders",
+        "stride",
         "subscriptions",
     )
 
@@ -74,6 +82,25 @@ class Route:
         handlers = [item.handler for item in self.subscriptions]
         self.calls = _distinct(handlers) if self.plain else ()
         self.delivered = 0
+        self.stride = 0
+        self._pace = 1
+
+    def paced(self, *, quick: bool) -> int:
+        """Adapt the stride to how quick the handlers were, and return it.
+
+        A look at the clock costs as much as a short handler, so looks become rarer as long as what
+        lies between two of them takes a small part of the time there is.
+        """
+        if not quick:
+            self._pace = 1
+        elif self._pace < CALLS_UNTIMED:
+            self._pace *= 2
+        elif self.stride:
+            return self.stride
+        calls = max(len(self.calls), 1)
+        may_run = self.plain and self._pace >= min(calls, CALLS_UNTIMED)
+        self.stride = max(self._pace // calls, 1) if may_run else 0
+        return self.stride
 
     def wanted_by(self, item: Published) -> tuple[Subscription, ...]:
         """Return the subscriptions of an event; those of a block may want only rows of it."""
@@ -132,8 +159,10 @@ class RoutingTable:
             self.forget_routes()
 
     def remove(self, subscription: Subscription) -> None:
-        """Undo `add`."""
+        """Undo `add`; what its queue holds stays there to be handled or read."""
         self._subscriptions.pop(subscription, None)
+        if subscription.queue is not None:
+            subscription.queue.close()
         self.forget_routes()
 
     def attach(self, recorder: Recorder) -> None:

@@ -86,11 +86,13 @@ class Joinable:
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work, or wait for whoever is at it; raise what it raised."""
         async with self._lock:
-            if not self._done:
-                try:
-                    await work()
-                except Exception as error:  # noqa: BLE001 - raised below, to everyone who asks
-                    self._error = error
-                self._done = True
+            self._done = self._done or await self._do(work)
         if self._error is not None:
             raise self._error
+
+    async def _do(self, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - raised to everyone who asks
+            self._error = error
+        return True

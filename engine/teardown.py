@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Literal, TypeAlias
@@ -65,6 +66,14 @@ class Teardown:
         self._deadlines = deadlines
         self._attempts: dict[tuple[Step, str], _Attempt] = {}
         self._overruns: Counter[Step] = Counter()
+        self._longest = math.inf
+        self._limits: set[anyio.CancelScope] = set()
+
+    def hurry(self, seconds: float) -> None:
+        """Give each step no more than this from now on, those that are under way included."""
+        self._longest = seconds
+        for limit in self._limits:
+            limit.deadline = min(limit.deadline, anyio.current_time() + seconds)
 
     async def attempt(self, step: Step, subject: str, work: Work) -> None:
         """Do one step for one subject and note what it raises or that it overran its time."""
@@ -72,15 +81,19 @@ class Teardown:
         if attempt.done:
             return
         seconds = getattr(self._deadlines, step) / 2 ** self._overruns[step]
-        with anyio.move_on_after(seconds) as limit:
+        with anyio.move_on_after(min(seconds, self._longest)) as limit:
+            self._limits.add(limit)
             try:
                 await work()
             except CATCHABLE as error:
                 if not isinstance(error, Exception) and is_cancelled():
                     raise
                 attempt.error = _noted(error, step, subject)
+            finally:
+                self._limits.remove(limit)
         if limit.cancelled_caught:
             self._overruns[step] += 1
+            seconds = min(seconds, self._longest)
             attempt.error = DeadlineError(f"{step} of {subject} took longer than {seconds:g} s")
         attempt.done = True
 

@@ -261,6 +261,10 @@ class ExecutionWindow:
         if error is None:
             await anyio.lowlevel.checkpoint_if_cancelled()
 
+    def hurry(self, seconds: float) -> None:
+        """Give each step of the teardown no more than this from now on."""
+        self._teardown.hurry(seconds)
+
     async def _close(self) -> None:
         while self._to_close:  # when interrupted, it goes on with the stage it was at
             await self._to_close[0]()

@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests of the engine: windows of recording containers, and their results."""
+"""Fixtures shared by the tests of the engine: windows of recording containers, their results."""
 
 from __future__ import annotations
 

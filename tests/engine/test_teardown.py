@@ -168,3 +168,24 @@ async def test_works_whose_tasks_are_cancelled_one_by_one_are_done_all_the_same(
     await teardown.attempt_all("flush", {name: work(name) for name in "abc"}, at_once=2)
     assert sorted(ended) == ["a", "b", "c"]
     assert teardown.errors == []
+
+
+async def test_a_hurried_teardown_shortens_what_is_under_way_and_what_follows():
+    works, teardown = Works(), Teardown(Deadlines())
+    async with anyio.create_task_group() as group:
+        group.start_soon(teardown.attempt, "flush", "a", works.hanging("a"))
+        await anyio.wait_all_tasks_blocked()
+        teardown.hurry(SOON)
+    await teardown.attempt("release", "a", works.hanging("a"))
+    await teardown.attempt("release", "b", works.succeeding("b"))
+    assert [str(error) for error in teardown.errors] == [
+        "flush of a took longer than 0.001 s",
+        "release of a took longer than 0.001 s",
+    ]
+
+
+async def test_hurry_does_not_lengthen_a_deadline():
+    works, teardown = Works(), Teardown(Deadlines(stop=SOON))
+    teardown.hurry(60)
+    await teardown.attempt("stop", "a", works.hanging("a"))
+    assert [str(error) for error in teardown.errors] == ["stop of a took longer than 0.001 s"]

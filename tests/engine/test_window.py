@@ -26,7 +26,6 @@ from admf.engine.window import WindowSpec
 pytestmark = pytest.mark.anyio
 
 NAMES = ("data", "strategy", "portfolio")
-SOON = Deadlines(stop=0.01, drain=0.01, flush=0.01, commit=0.01, release=0.01)
 
 
 async def hang(*_: object) -> None:
@@ -55,7 +54,7 @@ async def test_every_document_is_written_and_the_record_lists_them(
         await window.run()
     assert await statuses(storage) == dict.fromkeys(NAMES, "completed")
     portfolio = await read(storage, "containers/portfolio_results.json")
-    assert portfolio["seen"] == ["WINDOW_PING"] * 3
+    assert portfolio["seen"] == ["PING"] * 3
     record = await record_of(storage)
     assert record["status"] == "completed"
     assert record["errors"] == []
@@ -311,11 +310,15 @@ async def test_a_window_starts_once_and_runs_once_in_between(make_window, chain)
     assert window.status == "completed"
 
 
+def fail(event: Event) -> None:
+    raise ValueError("handler")
+
+
 async def test_a_container_that_the_body_destroyed_is_left_alone(
     make_window, handling, record_of, statuses
 ):
     storage = MemoryStorage()
-    window = make_window(handling(fail_on_ping, contain=True), storage)
+    window = make_window(handling(fail, contain=True), storage)
     async with window:
         await window.run()
         odd = window.containers[-1]

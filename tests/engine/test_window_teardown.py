@@ -62,7 +62,8 @@ async def test_cleanup_errors_are_noted_on_the_error_of_the_body(make_window, ch
     error = ValueError("body")
     errors = {"data": {"on_stop": OSError("a")}, "portfolio": {"results": OSError("b")}}
     with pytest.raises(ValueError, match="body"):
-        await fail_in_body(make_window, MemoryStorage(), error, chain(errors=errors))
+        async with make_window(chain(errors=errors)):
+            raise error
     assert error.__notes__ == [
         "closing the window failed as well: OSError: a",
         "closing the window failed as well: OSError: b",
@@ -161,9 +162,11 @@ async def test_a_drain_that_hangs_does_not_spend_the_time_of_the_flush(
     storage = MemoryStorage()
     deadlines = Deadlines(drain=0.01)
     window = make_window(handling(hang), storage, deadlines=deadlines)
+    await window.start()
+    with anyio.move_on_after(0.01):
+        await window.run()
     with pytest.raises(DeadlineError, match="drain of the bus took longer"):
-        async with window:
-            window.bus.publish(Ping(1))
+        await window.aclose()
     assert set((await statuses(storage)).values()) == {"failed"}
     assert (await record_of(storage))["status"] == "failed"
 
