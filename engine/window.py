@@ -336,6 +336,12 @@ class ExecutionWindow:
 
     async def _conclude(self) -> None:
         """Leave one line in the log, and let go of the containers."""
+        if structlog.is_configured():  # unconfigured, it would print to the host's stdout
+            self._log_end()
+        self._containers = ()
+        self._reports = ()
+
+    def _log_end(self) -> None:
         _log.log(
             _LOG_LEVELS[self.status],
             "window_closed",
@@ -344,11 +350,9 @@ class ExecutionWindow:
             window_id=self.spec.window_id,
             status=self.status,
             containers=len(self._containers),
-            failed=[c.id for c in self._containers if c.error is not None],
+            failed=sum(container.error is not None for container in self._containers),
             errors=self._error_texts(),
         )
-        self._containers = ()
-        self._reports = ()
 
     def _fail_contained(self) -> None:
         """Mark the containers of those scopes that failed for themselves."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import anyio
 import msgspec
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from admf.engine.clock import SimulatedClock
@@ -165,7 +166,7 @@ async def test_one_line_is_logged_for_a_window(make_window, chain):
             "window_id": "w1",
             "status": "completed",
             "containers": 3,
-            "failed": [],
+            "failed": 0,
             "errors": (),
         }
     ]
@@ -395,3 +396,12 @@ async def test_documents_know_how_the_window_ended(make_window, statuses):
     async with make_window(build, storage) as window:
         await window.run()
     assert await statuses(storage) == {"one": "completed"}
+
+
+async def test_nothing_is_printed_while_the_host_has_not_configured_structlog(
+    make_window, chain, capsys
+):
+    structlog.reset_defaults()
+    async with make_window(chain()) as window:
+        await window.run()
+    assert capsys.readouterr() == ("", "")

@@ -132,7 +132,7 @@ async def test_a_failed_window_is_logged_as_an_error(make_window, chain):
             await window.run()
     assert len(lines) == 1
     assert lines[0]["log_level"] == "error"
-    assert lines[0]["failed"] == ["data"]
+    assert lines[0]["failed"] == 1
     assert lines[0]["errors"] == ("OSError: socket",)
 
 
