@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from admf.containers.catalog import DataCatalog, UserModules
 from admf.containers.config import BacktestConfig, LaneConfig
@@ -11,9 +12,10 @@ from admf.containers.costs import Costs
 from admf.containers.data import DataContainer
 from admf.containers.events import MARKET_EVENTS
 from admf.containers.execution import ExecutionContainer
-from admf.containers.features import FeaturesContainer
+from admf.containers.features import FeaturesContainer, FeatureSpec
 from admf.containers.lane import LaneContainer
 from admf.containers.market import Market, Quotes
+from admf.containers.market_data import MarketData
 from admf.containers.metrics.annualisation import infer_annualisation
 from admf.containers.metrics.tracer import MetricsEventTracer, history_limit
 from admf.containers.portfolio import PortfolioContainer
@@ -24,14 +26,16 @@ from admf.containers.strategies.base import (
     ColumnarStrategy,
     declared_features,
 )
-from admf.containers.strategies.loading import strategy_class
+from admf.containers.strategies.loading import strategy_class, user_error
 from admf.containers.strategies.parameters import make_strategy, parameters_of
 from admf.containers.strategy import (
+    USER_ERRORS,
     BarStrategyContainer,
     ColumnarStrategyContainer,
     StrategyContainer,
 )
-from admf.containers.times import iso_utc
+from admf.containers.times import DAY_NS, iso_utc
+from admf.engine.errors import DataError
 from admf.engine.events import ENGINE_EVENTS, EventRegistry
 from admf.engine.retention import make_policy
 from admf.engine.topology import TopologyBuilder
@@ -44,17 +48,23 @@ class BacktestTopology:
     """Runs lanes side by side on the same bars; a lane that fails does so alone."""
 
     def build(self, builder: TopologyBuilder) -> None:
-        """Add the containers of a `BacktestConfig`."""
+        """Add the containers of a `BacktestConfig`.
+
+        Raises:
+            ConfigError: A strategy is unknown or refuses its parameters.
+            DataError: The data cannot be used, or has no bars in the window.
+            UserCodeError: A strategy cannot say which features it needs.
+        """
         config = msgspec.json.decode(builder.spec.config, type=BacktestConfig)
         catalog = builder.resources.find(DataCatalog) or DataCatalog()
         features = catalog.load(config.data, config.benchmark)
         data = features.market_data
-        start, stop = data.step_range(config.start_ts, config.end_ts)
+        start, stop = _steps(data, config)
         market = Market(
             data, features, start_step=start, stop_step=stop, benchmark=config.benchmark
         )
         lanes = [_Lane(builder, config, lane, market) for lane in config.lanes]
-        specs = [spec for lane in lanes for spec in declared_features(lane.strategy)]
+        specs = [spec for lane in lanes for spec in lane.features()]
         builder.add(FeaturesContainer("features", scope=builder.bus, store=features, specs=specs))
         names = ["features", *(lane.add() for lane in lanes)]
         builder.add_report(WindowReport([lane.portfolio for lane in lanes]))
@@ -87,6 +97,14 @@ class _Lane:
         self._scope = builder.bus.scope(f"lane_{lane.lane_id}", contain_failures=True)
         self._quotes = Quotes()
         self.portfolio = self._make_portfolio()
+
+    def features(self) -> tuple[FeatureSpec, ...]:
+        """Return the features that the strategy wants published."""
+        try:
+            return declared_features(self.strategy)
+        except USER_ERRORS as error:
+            symbols = ", ".join(self._market.symbols)
+            raise user_error(error, self.strategy, symbol=symbols) from error
 
     def add(self) -> str:
         """Add the lane's containers and return the id of the one that starts last."""
@@ -152,9 +170,15 @@ class _Lane:
             costs=costs,
             market=self._market,
             quotes=self._quotes,
-            periods_per_year=self._annualisation.periods_per_year,
+            bars_per_year=self._bars_per_year(),
             max_leverage=self._lane.risk.max_leverage,
         )
+
+    def _bars_per_year(self) -> float:
+        per_year, ts = self._annualisation.periods_per_year, self._market.data.ts
+        if self._annualisation.interval == "bar":
+            return per_year
+        return per_year * len(ts) / len(np.unique(ts // DAY_NS))
 
     def _make_portfolio(self) -> PortfolioContainer:
         tracing = self._builder.spec.tracing
@@ -198,3 +222,15 @@ class _Lane:
                 "fingerprint": data.fingerprint,
             },
         }
+
+
+def _steps(data: MarketData, config: BacktestConfig) -> tuple[int, int]:
+    start, stop = data.step_range(config.start_ts, config.end_ts)
+    if start == stop:
+        begin = "their beginning" if config.start_ts is None else iso_utc(config.start_ts)
+        end = "their end" if config.end_ts is None else f"before {iso_utc(config.end_ts)}"
+        raise DataError(
+            f"there are no bars of {', '.join(data.symbols)} in the window from {begin} to {end}; "
+            f"they reach from {iso_utc(int(data.ts[0]))} to {iso_utc(int(data.ts[-1]))}"
+        )
+    return start, stop

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.events import Bar
+from admf.containers.orders import BarPrices
 from admf.engine.block import Block, DictionaryColumn
 
 __all__ = ["BarTable"]
@@ -114,6 +115,10 @@ class BarTable:
     def close(self) -> list[float]:
         """The close of each row."""
         return self._prices("close")
+
+    def prices(self, row: int) -> BarPrices:
+        """Return the prices of a row."""
+        return BarPrices(self.open[row], self.high[row], self.low[row], self.close[row])
 
     @cached_property
     def _closes(self) -> dict[str, NDArray[np.float64]]:

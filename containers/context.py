@@ -134,7 +134,10 @@ class BarContext:
         self._publish(Signal(self._ts, self._known(symbol), "target", target=float(exposure)))
 
     def cancel(self, *, symbol: str | None = None) -> None:
-        """Withdraw the symbol's working entry orders."""
+        """Withdraw the symbol's working orders, but for those that protect a position.
+
+        Orders asked for in the same call of ``on_bar`` are not among them.
+        """
         self._publish(Signal(self._ts, self._known(symbol), "cancel"))
 
     def _order(
@@ -148,16 +151,7 @@ class BarContext:
         time_in_force: TimeInForce,
         symbol: str | None,
     ) -> None:
-        numbers = {
-            "quantity": quantity,
-            "limit": limit,
-            "stop": stop,
-            "stop_loss": stop_loss,
-            "take_profit": take_profit,
-        }
-        for name, value in numbers.items():
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {value}")
+        limit, stop = _positive("limit", limit), _positive("stop", stop)
         if time_in_force not in ("gtc", "day"):
             raise ValueError(f"time_in_force must be 'gtc' or 'day', got {time_in_force!r}")
         self._publish(
@@ -165,13 +159,13 @@ class BarContext:
                 self._ts,
                 self._known(symbol),
                 side,
-                quantity=quantity,
+                quantity=_positive("quantity", quantity),
                 type=_order_type(limit, stop),
                 limit_price=limit,
                 stop_price=stop,
                 time_in_force=time_in_force,
-                stop_loss=stop_loss,
-                take_profit=take_profit,
+                stop_loss=_positive("stop_loss", stop_loss),
+                take_profit=_positive("take_profit", take_profit),
             )
         )
 
@@ -186,6 +180,15 @@ class BarContext:
     def _publish(self, signal: Signal) -> None:
         self.acted = True
         self._scope.publish(signal, source=self._source)
+
+
+def _positive(name: str, value: float | None) -> float | None:
+    """Return a number of the user's as a plain float."""
+    if value is None:
+        return None
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return float(value)
 
 
 def _order_type(limit: float | None, stop: float | None) -> OrderType:

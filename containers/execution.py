@@ -19,7 +19,7 @@ from admf.containers.events import (
     Signal,
 )
 from admf.containers.market import Quotes
-from admf.containers.orders import BarPrices, Match, WorkingOrder, match
+from admf.containers.orders import BarPrices, WorkingOrder, match
 from admf.containers.sizing import Sizer
 from admf.containers.times import DAY_NS
 from admf.engine.bus import Bus
@@ -111,19 +111,14 @@ class ExecutionContainer(Container):
             bar: Its prices.
             moment: ``open`` for what fills at the open, ``intrabar`` for what fills after it.
         """
-        best: tuple[Match, WorkingOrder] | None = None
-        for working in self._working.values():
-            if working.order.symbol != symbol:
-                continue
-            found = match(working, bar)
-            if found is not None and found.moment == moment:
-                best = (found, working) if best is None or found.rank < best[0].rank else best
-        if best is None:
+        found = [(match(working, bar), working) for working in self._of(symbol)]
+        due = [(it, working) for it, working in found if it is not None and it.moment == moment]
+        if not due:
             return False
-        found, working = best
+        first, working = min(due, key=lambda pair: (pair[0].rank, abs(pair[0].price - bar.open)))
         if moment == "intrabar":
-            self._start = found.price
-        self._execute(working, found.price, moment)
+            self._start = first.price
+        self._execute(working, first.price, moment)
         return True
 
     def fill_next_at_close(self, symbol: str, close: float) -> bool:

@@ -8,13 +8,13 @@ from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar, Features
 from admf.containers.execution import ExecutionContainer
 from admf.containers.market import Market, Quotes
-from admf.containers.orders import BarPrices
 from admf.containers.portfolio import PortfolioContainer
 from admf.containers.risk import RiskContainer
 from admf.containers.strategy import StrategyContainer
 from admf.engine.block import Block
 from admf.engine.bus import Bus
 from admf.engine.container import Container
+from admf.engine.errors import UserCodeError
 
 __all__ = ["LaneContainer"]
 
@@ -22,7 +22,8 @@ __all__ = ["LaneContainer"]
 class LaneContainer(Container):
     """Gives the containers of a lane their turns, time step by time step.
 
-    1. Open: working orders meet the bars; every fill is booked before the next is made.
+    1. Open: working orders meet the bars, those of all symbols at the open before any between open
+       and close; every fill is booked before the next is made.
     2. Close: the strategy sees the bars; its signals become orders or refusals.
     3. Mark: the portfolio is valued at the closes (all steps of a block at once).
 
@@ -78,16 +79,21 @@ class LaneContainer(Container):
             self.scope.advance(self._walk(self._market.table(self._bars)))
 
     def _walk(self, table: BarTable) -> Iterator[None]:
-        self._strategy.begin(table)
-        step = self._next_step(table, 0)
-        while step < table.steps:
-            yield from self._open(table, step)
-            yield from self._close(table, step)
-            step = self._next_step(table, step + 1)
+        step = 0
+        try:
+            self._strategy.begin(table)
+            step = self._next_step(table, 0)
+            while step < table.steps:
+                yield from self._open(table, step)
+                yield from self._close(table, step)
+                step = self._next_step(table, step + 1)
+        except UserCodeError:  # what the lane did before is reported all the same
+            self._portfolio.mark(table, step)
+            raise
         self._quotes.move_to(table, table.steps - 1, closed=True)
         if table.is_last and self._close_at_end:
             yield from self._close_out()
-        self._portfolio.mark(table)
+        self._portfolio.mark(table, table.steps)
 
     def _next_step(self, table: BarTable, step: int) -> int:
         if self._execution.busy or self._risk.watches_equity:
@@ -98,24 +104,31 @@ class LaneContainer(Container):
         self._quotes.move_to(table, step, closed=False)
         if not self._execution.busy:
             return
-        for row in table.rows(step):
-            symbol, high, low = table.symbol[row], table.high[row], table.low[row]
-            bar = BarPrices(table.open[row], high, low)
+        bars = [(table.symbol[row], table.prices(row)) for row in table.rows(step)]
+        for symbol, _ in bars:
             self._execution.open_bar(symbol, self._quotes.ts)
-            while self._execution.fill_next(symbol, bar):
+        for symbol, bar in bars:
+            while self._execution.fill_next(symbol, bar, "open"):
                 yield
-            self._execution.close_bar(symbol, high, low)
+        for symbol, bar in bars:
+            while self._execution.fill_next(symbol, bar, "intrabar"):
+                yield
+            self._execution.close_bar(symbol, bar)
 
     def _close(self, table: BarTable, step: int) -> Iterator[None]:
         self._quotes.move_to(table, step, closed=True)
         for row in table.rows(step):
             if self._strategy.act(table, row):
                 yield
+        yield from self._fill_market_orders(table, step)
+        if self._risk.watches_equity and self._risk.check_drawdown():
+            yield
+            yield from self._fill_market_orders(table, step)
+
+    def _fill_market_orders(self, table: BarTable, step: int) -> Iterator[None]:
         if self._execution.fills_at_close:
             for row in table.rows(step):
                 yield from self._fill_at_close(table.symbol[row])
-        if self._risk.watches_equity and self._risk.check_drawdown():
-            yield
 
     def _close_out(self) -> Iterator[None]:
         for symbol in self._market.symbols:

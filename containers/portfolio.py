@@ -150,7 +150,8 @@ class PortfolioContainer(Container):
         at its close, and the exit bar's if the exit was at its close. The exit price always counts.
         """
         bars = self._market.data.bars(fill.symbol)
-        entry_bar, exit_bar = np.searchsorted(bars.ts, (position.entry_ts, fill.ts)).tolist()
+        times = (position.entry_ts, fill.ts)  # at the window's end, the last bar may lie before
+        entry_bar, exit_bar = (np.searchsorted(bars.ts, times, side="right") - 1).tolist()
         start = entry_bar + (position.entry_moment == "close")
         stop = exit_bar + (fill.moment == "close")
         low = float(bars.low[start:stop].min(initial=fill.price))
@@ -159,21 +160,23 @@ class PortfolioContainer(Container):
         mae, mfe = (down, up) if position.direction > 0 else (-up, -down)
         return min(mae, 0.0), max(mfe, 0.0), exit_bar - entry_bar
 
-    def mark(self, table: BarTable) -> None:
-        """Publish the portfolio's value at the close of every step of a block, as one block."""
-        cash, holdings = self._marks.take(table)
-        equity, exposure = cash.copy(), np.zeros(table.steps)
+    def mark(self, table: BarTable, steps: int) -> None:
+        """Publish the value at the close of the first ``steps`` steps of a block, as one block."""
+        if not steps:
+            return
+        cash, holdings = self._marks.take(steps)
+        equity, exposure = cash.copy(), np.zeros(steps)
         for symbol in filter(holdings.__contains__, self._market.symbols):  # always in this order
             quantities = holdings[symbol]
-            value = np.where(quantities == 0.0, 0.0, quantities * table.closes(symbol))
+            value = np.where(quantities == 0.0, 0.0, quantities * table.closes(symbol)[:steps])
             equity += value
             exposure += np.abs(value)
         columns = {
-            "ts": table.ts,
+            "ts": table.ts[:steps],
             "equity": equity,
             "cash": cash,
             "exposure": exposure,
-            "benchmark": self._market.benchmark_closes(table),
+            "benchmark": self._market.benchmark_closes(table)[:steps],
         }
         self.scope.publish(Block(PortfolioUpdate, columns), source=self.id)
 
@@ -237,9 +240,9 @@ class _Marks:
         for symbol, quantities in self._holdings.items():
             quantities[-1] = self._account.quantity(symbol)
 
-    def take(self, table: BarTable) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    def take(self, steps: int) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
         """Return cash and units of each symbol at each step of a block, and begin the next."""
-        lengths = np.diff(np.array([*self._steps, table.steps]).clip(0))
+        lengths = np.diff(np.array([*self._steps, steps]).clip(0, steps))
         cash = np.repeat(np.array(self._cash), lengths)
         held = {s: np.repeat(np.array(q), lengths) for s, q in self._holdings.items()}
         self._steps, self._cash = [-1], [self._account.cash]

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from admf.containers.account import Account
 from admf.containers.config import RiskConfig
-from admf.containers.events import Fill, Order, PositionOpen, PositionSide, Side, Signal
+from admf.containers.events import (
+    Fill,
+    Order,
+    OrderType,
+    PositionOpen,
+    PositionSide,
+    Side,
+    Signal,
+)
 from admf.containers.market import Quotes
 from admf.engine.bus import Bus
 from admf.engine.container import Container
@@ -47,6 +55,7 @@ class RiskContainer(Container):
         self._quotes = quotes
         self._order_id = 0
         self._entering: Order | None = None
+        self._enlarges = False
         self._peak = account.cash
         self._halted = False
 
@@ -108,21 +117,19 @@ class RiskContainer(Container):
             return False
         self._halted = True
         for symbol, position in self._account.positions.items():
-            side: Side = "sell" if position.direction > 0 else "buy"
-            self._publish_exit(symbol, side, "max_drawdown")
+            self._place_exit(symbol, _exit_side(position.side), "max_drawdown")
         return True
 
     def _on_signal(self, signal: Signal) -> None:
         if signal.action != "cancel":
-            self.scope.publish(self._placed(signal), source=self.id)
+            self.scope.publish(self._order(signal), source=self.id)
 
-    def _placed(self, signal: Signal) -> Order:
+    def _order(self, signal: Signal) -> Order:
         held = self._account.quantity(signal.symbol)
         if signal.action == "close":
-            return self._to_target(signal, "sell" if held > 0 else "buy", 0.0)
+            return self._to_target(signal, 0.0, held)
         if signal.action == "target":
-            grows = signal.target > 0 or (signal.target == 0.0 and held < 0)
-            return self._to_target(signal, "buy" if grows else "sell", signal.target)
+            return self._to_target(signal, signal.target, held)
         return Order(
             ts=signal.ts,
             symbol=signal.symbol,
@@ -137,20 +144,81 @@ class RiskContainer(Container):
             take_profit=signal.take_profit,
         )
 
-    def _to_target(self, signal: Signal, side: Side, target: float) -> Order:
+    def _to_target(self, signal: Signal, target: float, held: float) -> Order:
+        side: Side = "buy" if target > 0 or (target == 0.0 and held < 0) else "sell"
         return Order(signal.ts, signal.symbol, self.next_order_id(), side, target=target)
 
     def _on_fill(self, fill: Fill) -> None:
         """Give a position that was enlarged the bracket of the order that did it."""
         order = self._entering
         if order is not None and order.order_id == fill.order_id and self._enlarges:
-            self._protect(fill.symbol, exit_side, order.stop_loss, order.take_profit)
+            side: Side = "sell" if fill.side == "buy" else "buy"
+            self._protect(fill.symbol, side, order.stop_loss, order.take_profit)
 
     def _on_position_open(self, opened: PositionOpen) -> None:
         """Protect a new position; a bracket's own prices take the place of the percentages."""
+        order, rules = self._entering, self._rules
+        stop = target = None
+        if order is not None and order.order_id == opened.order_id:
+            stop, target = order.stop_loss, order.take_profit
+        sign = 1 if opened.side == "long" else -1
+        if stop is None:
+            stop = _offset(opened.price, rules.stop_loss_pct, -sign)
+        if target is None:
+            target = _offset(opened.price, rules.take_profit_pct, sign)
+        side = _exit_side(opened.side)
+        self._protect(opened.symbol, side, stop, target)
+        trailing = rules.trailing_stop_pct
+        level = _offset(opened.price, trailing, -sign)
+        if level is not None:
+            self._place_exit(
+                opened.symbol, side, "trailing_stop", stop_price=level, trailing_pct=trailing
+            )
+
+    def _protect(self, symbol: str, side: Side, stop: float | None, target: float | None) -> None:
+        if stop is not None:
+            self._place_exit(symbol, side, "stop_loss", stop_price=stop)
+        if target is not None:
+            self._place_exit(symbol, side, "take_profit", limit_price=target)
+
+    def _place_exit(
+        self,
+        symbol: str,
+        side: Side,
+        reason: str,
+        *,
+        stop_price: float | None = None,
+        limit_price: float | None = None,
+        trailing_pct: float | None = None,
+    ) -> None:
+        """Publish an order that closes the position, if it still stands when the order fills."""
+        order = Order(
+            ts=self._quotes.ts,
+            symbol=symbol,
+            order_id=self.next_order_id(),
+            side=side,
+            type=_type(stop_price, limit_price),
+            target=0.0,
+            stop_price=stop_price,
+            limit_price=limit_price,
+            trailing_pct=trailing_pct,
+            reduce_only=True,
+            reason=reason,
+        )
+        self.scope.publish(order, source=self.id)
 
     def _price(self, name: str, symbol: str, price: float) -> float:
         return price if name == symbol else self._quotes.price(name)
+
+
+def _exit_side(side: PositionSide) -> Side:
+    return "sell" if side == "long" else "buy"
+
+
+def _type(stop_price: float | None, limit_price: float | None) -> OrderType:
+    if stop_price is not None:
+        return "stop"
+    return "market" if limit_price is None else "limit"
 
 
 def _offset(price: float, percent: float | None, sign: int) -> float | None:

@@ -23,7 +23,7 @@ class Sizer:
         costs: The lane's commission and slippage.
         market: The window's market data.
         quotes: The lane's place in it.
-        periods_per_year: Bars in a year, for ``volatility_target``.
+        bars_per_year: For ``volatility_target``, whose returns are those of single bars.
         max_leverage: Bound of ``volatility_target``, which would otherwise lever up calm markets.
     """
 
@@ -35,7 +35,7 @@ class Sizer:
         costs: Costs,
         market: Market,
         quotes: Quotes,
-        periods_per_year: float,
+        bars_per_year: float,
         max_leverage: float | None,
     ) -> None:
         self._config = config
@@ -43,7 +43,7 @@ class Sizer:
         self._costs = costs
         self._market = market
         self._quotes = quotes
-        self._periods_per_year = periods_per_year
+        self._bars_per_year = bars_per_year
         self._max_leverage = max_leverage
 
     def full_position(self, symbol: str, price: float, exposure: float = 1.0) -> float:
@@ -85,7 +85,7 @@ class Sizer:
         if len(closes) <= lookback:
             return 0.0
         returns = np.diff(closes) / closes[:-1]
-        volatility = float(np.std(returns, ddof=1)) * math.sqrt(self._periods_per_year)
+        volatility = float(np.std(returns, ddof=1)) * math.sqrt(self._bars_per_year)
         if volatility == 0.0:
             return 0.0
         fraction = self._config.value / volatility

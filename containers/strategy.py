@@ -15,10 +15,18 @@ from admf.containers.market import Market
 from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
 from admf.containers.strategies.loading import user_error
 from admf.engine.bus import Bus
+from admf.engine.cancellation import CATCHABLE
 from admf.engine.container import Container
-from admf.engine.errors import AdmfError
 
-__all__ = ["BarStrategyContainer", "ColumnarStrategyContainer", "StrategyContainer"]
+__all__ = [
+    "USER_ERRORS",
+    "BarStrategyContainer",
+    "ColumnarStrategyContainer",
+    "StrategyContainer",
+]
+
+USER_ERRORS: tuple[type[BaseException], ...] = (*CATCHABLE, SystemExit)
+"""What ends the lane of a strategy that raises it, and nothing but that lane."""
 
 
 class StrategyContainer(Container, ABC):
@@ -89,7 +97,7 @@ class BarStrategyContainer(StrategyContainer):
         self._context.move_to(bar)
         try:
             self._strategy.on_bar(bar, self._context)
-        except Exception as error:
+        except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error
         return self._context.acted
 
@@ -146,12 +154,12 @@ class ColumnarStrategyContainer(StrategyContainer):
 
     def _changes_of(self, symbol: str) -> _Changes:
         bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
+        if not len(bars):
+            return _Changes(np.empty(0))
         try:
             targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
             _check_targets(targets, len(bars))
-        except AdmfError:
-            raise
-        except Exception as error:
+        except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
         return _Changes(targets)
 

@@ -64,7 +64,6 @@ class Bus(Dispatcher):
             contain_failures=contain_failures,
         )
         self._root: Bus = parent._root if parent else self
-        self._thread: int | None = get_ident()
         self._draining = False
         self._drained: anyio.Event | None = None  # made only when somebody waits
         self._loop: EventLoopToken | None = None
@@ -167,6 +166,7 @@ class Bus(Dispatcher):
         if not isinstance(key, Hashable):
             raise BusError(f"a key must be hashable, and {key!r} is not")
         name = name or getattr(handler, "__qualname__", repr(handler))
+        queue = BoundedQueue(mailbox.maxsize, mailbox.overflow) if mailbox else None
         subscription = Subscription(
             self,
             classes,
@@ -174,11 +174,11 @@ class Bus(Dispatcher):
             name=name,
             takes_blocks=blocks,
             key=key,
-            queue=BoundedQueue(mailbox.maxsize, mailbox.overflow) if mailbox else None,
+            queue=queue,
             on_error=on_error,
         )
-        if mailbox is not None:
-            self._drive.mailboxes[subscription] = self
+        if queue is not None:
+            self._drive.mailboxes[subscription] = (self, queue)
         self._change(lambda: self._table.add(subscription))
         return subscription
 
@@ -325,18 +325,8 @@ class Bus(Dispatcher):
 
         What has not been drained is dropped.
         """
-        self._thread = None
-        for child in tuple(self._children):
-            if isinstance(child, Bus):
-                await child.aclose()
-        self._silence()
-        self._table.detach_all()
+        self._close()
         self._drive.forget_emptied()
-        self._queue.clear()
-        if self._delivery is not None:
-            self._delivery.targets = ()
-        if self._parent is not None:
-            self._parent._disown(self)
 
     @property
     def closed(self) -> bool:

@@ -28,7 +28,7 @@ QueueItem: TypeAlias = tuple[Any, int, str]
 """What was published, the seq of the event that caused it or `FROM_ABOVE`, the publisher's id."""
 
 FROM_ABOVE = -1
-"""Stands for the cause of an event that the parent scope passed down, which must not go up again."""
+"""The cause of an event that the parent scope passed down, and that must not go up again."""
 
 Target: TypeAlias = "Subscription | Dispatcher"
 
@@ -61,18 +61,17 @@ class Exported:
         self.origin = origin
 
 
-class Delivery:
+class Delivery(msgspec.Struct):
     """An event on its way to its targets; an interrupted one goes on where it stopped.
 
-    Attributes:
+    Args:
+        envelope: The event, or the block of events.
+        targets: Subscriptions and child scopes, in the order in which they get it.
         position: The target that has its turn.
         row: How many of the payloads for that target it has had.
     """
 
-    __slots__ = ("envelope", "position", "row", "targets")
-
-    def __init__(self, envelope: Envelope, targets: tuple[Target, ...], position: int = 0) -> None:
-        self.envelope = envelope
-        self.targets = targets
-        self.position = position
-        self.row = 0
+    envelope: Envelope
+    targets: tuple[Target, ...]
+    position: int = 0
+    row: int = 0

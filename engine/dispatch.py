@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from inspect import isawaitable
 from itertools import islice
+from threading import get_ident
 from time import monotonic
 from typing import Any
 
-from admf.engine.block import event_class, last_ts
+from admf.engine.block import event_class, is_block, last_ts
 from admf.engine.cancellation import CATCHABLE, is_cancelled
 from admf.engine.causation import attributed
 from admf.engine.delivery import (
@@ -50,6 +51,7 @@ class Dispatcher:
         self.failure: BaseException | None = None
         self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_KEPT)
         self._drive = drive
+        self._thread: int | None = get_ident()  # None once it is closed
         self._queue: deque[QueueItem] = deque()
         self._append: Callable[[QueueItem], None] = self._queue.append
         self._published = 0
@@ -199,38 +201,51 @@ class Dispatcher:
             return
         if isinstance(event, Exported):
             origin, event = event.origin, event.event
-        count = weight(event)
-        envelope = Envelope(self._seq + 1, max(cause, 0), source, event)
+        count, cls = (event.length, event.cls) if is_block(event) else (1, type(event))
+        envelope = Envelope(self._seq + 1, cause if cause > 0 else 0, source, event)
         self._seq += count
         try:
-            route = self._table.route(event_class(event))
+            route = self._table.route(cls)
         except TypeError as error:
-            self._fail(source or "publish", type(event).__name__, envelope.seq, error)
+            self._fail(source or "publish", cls.__name__, envelope.seq, error)
             return
-        children = [child for child in self._children if child is not origin]
         targets: tuple[Target, ...] = route.wanted_by(event)
-        self._delivery = Delivery(envelope, (*targets, *children) if children else targets)
-        for child in children:
-            child._push(event, count, source, FROM_ABOVE)
+        if self._children:
+            children = [child for child in self._children if child is not origin]
+            targets = (*targets, *children)
+            for child in children:
+                child._push(event, count, source, FROM_ABOVE)
+        self._delivery = Delivery(envelope, targets)
         if route.exported and cause != FROM_ABOVE and self._parent is not None:
             self._parent._push(Exported(event, self), count, source, self._parent.cause)
         for recorder in route.recorders:
             self._record(recorder, envelope)
+        if not route.plain:
+            await self._continue(self._delivery)
+            return
         self._drive.look()
         await self._continue(self._delivery)
         route.paced(quick=self._drive.look())
 
     async def _continue(self, delivery: Delivery) -> None:
+        envelope, drive = delivery.envelope, self._drive
+        single = not is_block(envelope.event)
         while delivery.position < len(delivery.targets):
             target = delivery.targets[delivery.position]
-            if isinstance(target, Subscription):
-                await self._hand_over(target, delivery)
-            else:
-                await attributed(self, delivery.envelope.seq, self._pump_child(target))
-                if self._drive.lacks_workers:
+            if not isinstance(target, Subscription):
+                await attributed(self, envelope.seq, self._pump_child(target))
+                if drive.lacks_workers:
                     return
+            elif not (single and target.is_direct):
+                await self._hand_over(target, delivery)
+            elif (work := self._call(target, envelope.event, envelope.seq)) is not None:
+                await self._finish(
+                    target, envelope.event, envelope.seq, work, drive.cancelled_before
+                )
             delivery.position += 1
             delivery.row = 0
+            if monotonic() >= drive.deadline:  # here, since a coroutine each time would cost more
+                await drive.rest()
         self._delivery = None
 
     def _record(self, recorder: Recorder, envelope: Envelope) -> None:
@@ -252,7 +267,7 @@ class Dispatcher:
             elif (work := self._call(subscription, payload, seq)) is not None:
                 await self._finish(subscription, payload, seq, work, drive.cancelled_before)
             delivery.row += 1
-            if monotonic() >= drive.deadline:  # here, since a coroutine per row would cost more
+            if monotonic() >= drive.deadline:
                 await drive.rest()
 
     def _call(self, subscription: Subscription, payload: Any, seq: int) -> Awaitable[None] | None:
@@ -319,15 +334,17 @@ class Dispatcher:
         report = Dropped(last_ts(event), subscription.name, name, queue.dropped)
         self._push(report, 1, self.name, cause)
 
-    async def work_off(self, subscription: Subscription) -> None:
+    async def work_off(self, subscription: Subscription, queue: BoundedQueue) -> None:
         """Handle what is in a mailbox, one item at a time, until it is empty."""
-        queue = subscription.queue
-        while queue is not None and (envelope := queue.take()) is not None:
+        while True:
+            await self._drive.keep_pace()
+            envelope = queue.take()
+            if envelope is None:
+                return
             work = self._call(subscription, envelope.event, envelope.seq)
             if work is not None:
                 await self._finish(subscription, envelope.event, envelope.seq, work)
             queue.done()
-            await self._drive.keep_pace()
 
     # -- failures ---------------------------------------------------------------------------------
 
@@ -403,6 +420,19 @@ class Dispatcher:
     def _disown(self, child: Dispatcher) -> None:
         if child in self._children:
             self._children.remove(child)
+
+    def _close(self) -> None:
+        """Let go of everything, in this scope and those below it."""
+        self._thread = None
+        for child in tuple(self._children):
+            child._close()
+        self._silence()
+        self._table.detach_all()
+        self._queue.clear()
+        if self._delivery is not None:
+            self._delivery.targets = ()
+        if self._parent is not None:
+            self._parent._disown(self)
 
 
 def _ignore(_: QueueItem) -> None:

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from admf.engine.queues import BoundedQueue
 from admf.engine.subscription import Subscription
 
 __all__ = ["Drive", "MailboxOwner"]
@@ -19,7 +20,7 @@ __all__ = ["Drive", "MailboxOwner"]
 class MailboxOwner(Protocol):
     """The scope a mailbox belongs to."""
 
-    async def work_off(self, subscription: Subscription) -> None:
+    async def work_off(self, subscription: Subscription, queue: BoundedQueue) -> None:
         """Handle what is in the mailbox until it is empty."""
         ...
 
@@ -33,12 +34,13 @@ class Drive:
     Attributes:
         cancelled_before: Native cancellations of the draining task that lie before the drain.
         deadline: Time on the monotonic clock, in seconds, at which the loop has to yield.
-        mailboxes: Every subscription with a mailbox, and its scope.
+        mailboxes: Every subscription with a mailbox: its scope and its queue.
         progress: Set when a drain that waits for its workers should look again.
     """
 
     __slots__ = (
         "_looked",
+        "_turnstile",
         "_workers",
         "cancelled_before",
         "deadline",
@@ -51,9 +53,10 @@ class Drive:
         self.max_block_s = max_block_ms / 1000
         self.cancelled_before = 0
         self.deadline = 0.0
-        self.mailboxes: dict[Subscription, MailboxOwner] = {}
+        self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
         self.progress = anyio.Event()
         self._looked = 0.0
+        self._turnstile = anyio.Lock(fast_acquire=True)
         self._workers: TaskGroup | None = None
 
     # -- pace --------------------------------------------------------------------
@@ -64,9 +67,14 @@ class Drive:
             await self.rest()
 
     async def rest(self) -> None:
-        """Yield to the event loop."""
-        await anyio.lowlevel.checkpoint()
-        self.deadline = monotonic() + self.max_block_s
+        """Yield to the event loop, and wait for a turn of its own.
+
+        The drain and its workers take turns: if each had its own time in one round of the event
+        loop, the host would have to wait for their sum.
+        """
+        async with self._turnstile:
+            await anyio.lowlevel.checkpoint()
+            self.deadline = monotonic() + self.max_block_s
 
     def look(self) -> bool:
         """Look at the clock, and return whether the time since the last look was short."""
@@ -89,7 +97,7 @@ class Drive:
     @property
     def mail_waits(self) -> bool:
         """Whether a mailbox holds events."""
-        return any(item.queue is not None and item.queue.size for item in self.mailboxes)
+        return any(queue.size for _, queue in self.mailboxes.values())
 
     @property
     def is_working(self) -> bool:
@@ -101,8 +109,8 @@ class Drive:
         """Let mailboxes be emptied in a task group, beginning with those that hold events."""
         self._workers = workers
         try:
-            for subscription in self.mailboxes:
-                if subscription.queue is not None and subscription.queue.size:
+            for subscription, (_, queue) in self.mailboxes.items():
+                if queue.size:
                     self.start_worker(subscription)
             yield
         finally:
@@ -112,11 +120,13 @@ class Drive:
         """See to it that a worker empties a mailbox; between drains, the next one does."""
         if self._workers is not None and not subscription.working:
             subscription.working = True
-            self._workers.start_soon(self._work, subscription, self.mailboxes[subscription])
+            self._workers.start_soon(self._work, subscription, *self.mailboxes[subscription])
 
-    async def _work(self, subscription: Subscription, owner: MailboxOwner) -> None:
+    async def _work(
+        self, subscription: Subscription, owner: MailboxOwner, queue: BoundedQueue
+    ) -> None:
         try:
-            await owner.work_off(subscription)
+            await owner.work_off(subscription, queue)
         finally:
             subscription.working = False
             self.progress.set()
@@ -128,6 +138,6 @@ class Drive:
 
     def forget_emptied(self) -> None:
         """Let go of mailboxes that are closed and hold nothing any more."""
-        for item in tuple(self.mailboxes):
-            if item.queue is not None and item.queue.closed and not item.queue.size:
-                del self.mailboxes[item]
+        for subscription, (_, queue) in tuple(self.mailboxes.items()):
+            if queue.closed and not queue.size:
+                del self.mailboxes[subscription]

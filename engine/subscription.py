@@ -54,6 +54,7 @@ class Subscription:
         key: Value of the events' ``key_field`` it wants; None for all.
         takes_blocks: Whether the handler is called with blocks or with single events.
         queue: What waits for the handler's worker, or for a stream's observer.
+        is_direct: Whether its handler is called by the drain itself, with single events.
         is_stream: Whether an observer outside the bus takes the events. What becomes of them is
             then no part of the bus's trace, which must not depend on who looks on.
     """
@@ -66,6 +67,7 @@ class Subscription:
         "handled",
         "handler",
         "is_async",
+        "is_direct",
         "is_stream",
         "key",
         "name",
@@ -97,6 +99,7 @@ class Subscription:
         self.key = key
         self.on_error = on_error
         self.queue = queue
+        self.is_direct = queue is None and not takes_blocks
         self.is_stream = is_stream
         self.is_async = _is_async(handler)
         self.active = True
@@ -125,8 +128,7 @@ class Subscription:
     @property
     def is_plain(self) -> bool:
         """Whether its handler needs no more than to be called with every event."""
-        special = self.is_async or self.takes_blocks or self.queue is not None
-        return not special and self.key is None
+        return self.is_direct and not self.is_async and self.key is None
 
     def payloads(self, item: Published) -> Iterable[tuple[int, Any]]:
         """Yield what the handler is to be called with, each with its offset from the item's seq."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from admf.engine.errors import WindowError
+from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry, needs_method
 from admf.engine.results import ResultStore
@@ -79,12 +80,12 @@ class Sequencer:
 
 async def _run_window(window: ExecutionWindow, observer: WindowObserver) -> WindowSummary:
     observer.opened(window)
-    failure: WindowError | None = None
+    failure: BaseException | None = None
     try:
         async with window:
             await window.run()
-    except WindowError as error:
-        failure = error
+    except* WindowError as errors:
+        failure = ungroup(errors)
     finally:
         if window.summary is not None:
             observer.closed(window.summary)

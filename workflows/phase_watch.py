@@ -11,6 +11,7 @@ import msgspec
 from admf.containers.events import Bar
 from admf.containers.market_data import MarketData
 from admf.engine.block import Block
+from admf.engine.events import WindowEnd
 from admf.engine.results import ResultStore
 from admf.engine.storage import MemoryStorage
 from admf.engine.summary import WindowSummary
@@ -47,13 +48,20 @@ class PhaseWatch:
             return
         report, phase, done = self._on_progress, self._phase, 0
 
-        def count(bars: Block[Bar]) -> None:
-            nonlocal done
-            done += len(bars)
+        def tell() -> None:
             lanes = len(phase.config.lanes)
             report(Progress(phase.name, window.spec.window_id, done, self._bars_total, lanes))
 
+        def count(bars: Block[Bar]) -> None:
+            nonlocal done
+            tell()  # the lanes have handled the blocks before this one
+            done += len(bars)
+
+        def finish(_: WindowEnd) -> None:
+            tell()
+
         window.bus.subscribe(Bar, count, blocks=True, name="progress")
+        window.bus.subscribe(WindowEnd, finish, name="progress")
 
     def closed(self, summary: WindowSummary) -> None:
         """Keep the window's summary."""

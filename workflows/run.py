@@ -10,11 +10,14 @@ from functools import partial
 from importlib.metadata import version
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from admf.containers.market_data import MarketData
 from admf.containers.times import iso_utc
 from admf.engine.container import Status
+from admf.engine.errors import StorageError
+from admf.engine.lifecycle import LifecycleManager
 from admf.engine.results import ResultStore
 from admf.engine.shielding import finish
 from admf.engine.storage import MemoryStorage, Storage
@@ -37,6 +40,7 @@ class Run:
         phases: Its phases, in order.
         data: The market data of each phase.
         sequencer: Runs the phases.
+        lifecycle: Has the windows that the sequencer opens.
         storage: Where the run's folder goes.
         overwrite: Replace results that admf left there.
 
@@ -51,6 +55,7 @@ class Run:
         data: Mapping[str, MarketData],
         *,
         sequencer: Sequencer,
+        lifecycle: LifecycleManager,
         storage: Storage,
         overwrite: bool = False,
     ) -> None:
@@ -59,6 +64,7 @@ class Run:
         self._phases = phases
         self._data = data
         self._sequencer = sequencer
+        self._lifecycle = lifecycle
         self._storage = storage
         self._overwrite = overwrite
         self._folder = experiment.results_dir or experiment.workflow
@@ -72,6 +78,10 @@ class Run:
     def cancel(self) -> None:
         """End the run early: what ran is flushed, and `execute` returns with ``cancelled``."""
         self._scope.cancel()
+
+    def hurry(self) -> None:
+        """Have a run that was cancelled end within seconds, even if results are lost by that."""
+        self._lifecycle.hurry()
 
     async def execute(self, on_progress: Callable[[Progress], None] | None = None) -> RunResult:
         """Run the phases, and write their results as each window closes.
@@ -99,8 +109,14 @@ class Run:
         except anyio.get_cancelled_exc_class():
             status = "cancelled"
             raise
+        except ExceptionGroup as group:
+            error = _storage_error(group)
+            if error is None:
+                raise
+            raise error from group
         finally:
             await finish(partial(self._write_record, status))
+        await anyio.lowlevel.checkpoint_if_cancelled()
         path = None if self._store is None else self._store.location
         return RunResult(status=status, run_id=self.run_id, results_path=path, phases=self._results)
 
@@ -115,9 +131,10 @@ class Run:
             await self._sequencer.run(phase, self._loaded.experiment.workflow, store, watch)
         finally:
             kept = self._memory if in_memory else None
-            self._results[phase.name] = await watch.result(
-                f"{store.path}/{phase.name}", store, kept
-            )
+            with anyio.CancelScope(shield=True):  # also what a cancelled phase leaves in memory
+                self._results[phase.name] = await watch.result(
+                    f"{store.path}/{phase.name}", store, kept
+                )
 
     def _status(self) -> Status:
         if self._scope.cancelled_caught:
@@ -144,6 +161,17 @@ class Run:
             "phases": {phase.name: phase for phase in self._phases},
         }
         await self._store.write_run(body)
+
+
+def _storage_error(group: ExceptionGroup[Exception]) -> Exception | None:
+    """Return the first storage error of a group, which is what there is to mend, if it has one.
+
+    When a disk is full, every file of a window fails for itself.
+    """
+    error: Exception | None = group.subgroup(StorageError)
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _versions() -> dict[str, str]:

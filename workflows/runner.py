@@ -67,6 +67,15 @@ class Runner:
             return experiment_from_mapping(experiment, overrides, vocabulary=vocabulary)
         return load_experiment(experiment, overrides, vocabulary=vocabulary)
 
+    def phases(self, loaded: LoadedExperiment) -> tuple[PhaseConfig, ...]:
+        """Return what an experiment would run, every setting decided.
+
+        Raises:
+            ConfigError: The workflow cannot do what the experiment asks for.
+        """
+        workflow = self._workflow(loaded.experiment.workflow)
+        return tuple(workflow.get_phases(loaded.experiment).values())
+
     async def prepare(self, experiment: ExperimentSource) -> Run:
         """Check an experiment and read its data, and return the run, which is yet to be executed.
 
@@ -75,8 +84,7 @@ class Runner:
             DataError: The data cannot be used.
         """
         loaded = self.load(experiment)
-        workflow: Workflow = self._workflow(loaded.experiment.workflow)
-        phases = tuple(workflow.get_phases(loaded.experiment).values())
+        phases = self.phases(loaded)
         data = {phase.name: await self._data_of(phase) for phase in phases}
         resources = Resources(self._catalog, UserModules(loaded.folder))
         lifecycle = LifecycleManager(registry=self.registry, resources=resources)
@@ -85,6 +93,7 @@ class Runner:
             phases,
             data,
             sequencer=Sequencer(self.registry, lifecycle),
+            lifecycle=lifecycle,
             storage=self._storage,
             overwrite=self._overwrite,
         )

@@ -16,7 +16,7 @@ from admf.containers.strategies.parameters import (
     parameters,
     parameters_of,
 )
-from admf.containers.strategies.user_code import import_user_module, user_place
+from admf.containers.strategies.user_code import Place, import_user_module, user_place
 from admf.containers.times import iso_utc
 from admf.engine.errors import ConfigError, Problem, UserCodeError, did_you_mean
 from admf.engine.registry import Registry
@@ -116,8 +116,7 @@ def user_error(
         ts: Time of the bar, ns UTC; None if the strategy was working on the whole window.
     """
     cls = type(strategy)
-    module = inspect.getmodule(cls)
-    place = user_place(error, getattr(module, "__file__", None))
+    place = user_place(error, _home(cls))
     bar = symbol if ts is None else f"{symbol} {iso_utc(ts)}"
     params = ", ".join(f"{name}={value}" for name, value in parameters_of(strategy).items())
     message = (
@@ -126,6 +125,13 @@ def user_error(
         f"parameters {params or 'none'})"
     )
     return UserCodeError(message, file=place.file, line=place.line)
+
+
+def _home(cls: type) -> Place | None:
+    """Return where the method that makes a class a strategy begins."""
+    methods = (inspect.unwrap(getattr(cls, name)) for name in _SIGNATURES if hasattr(cls, name))
+    codes = [method.__code__ for method in methods if inspect.isfunction(method)]
+    return Place(codes[0].co_filename, codes[0].co_firstlineno) if codes else None
 
 
 def _user_class(name: str, search_path: Path | None) -> object:

@@ -78,23 +78,25 @@ def _import(name: str, path: str | None) -> ModuleType:
     return module
 
 
-def user_place(error: BaseException, home: str | None = None) -> Place:
+def user_place(error: BaseException, home: Place | None = None) -> Place:
     """Return where in the user's code an error came from.
 
     That is the innermost line that belongs neither to admf nor to a library; if there is none (the
-    user's code is an installed package), the innermost line of ``home``.
+    user's code is an installed package), the innermost line of the file of ``home``; if there is
+    none either (what the code returned cannot be used), ``home``.
 
     Args:
         error: An error that was raised.
-        home: File of the user's strategy.
+        home: Where the method of the user's strategy begins.
     """
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
         return Place(error.filename, error.lineno or 0)
     frames = list(traceback.walk_tb(error.__traceback__))
     places = [Place(frame.f_code.co_filename, line) for frame, line in frames]
     own = [place for place, (frame, _) in zip(places, frames, strict=True) if not _library(frame)]
-    at_home = [place for place in places if place.file == home]
-    return (own or at_home or places or [Place("<unknown>", 0)])[-1]
+    if home is not None:
+        places = [home, *(place for place in places if place.file == home.file)]
+    return (own or places or [Place("<unknown>", 0)])[-1]
 
 
 def _library(frame: FrameType) -> bool:

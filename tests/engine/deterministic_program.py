@@ -61,7 +61,7 @@ def wire(bus: Bus, digest: Digest) -> None:
 
 
 async def main() -> None:
-    # No time limit within a drain: it decides only where the drain yields, which outsiders may see.
+    # With mailboxes, a trace may depend on where the drain yields; here it does not, until the end.
     bus, digest = Bus(max_block_ms=60_000), Digest()
     wire(bus, digest)
     for start in range(0, 120, 20):

@@ -7,9 +7,7 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from types import coroutine
 
 import anyio
 import pytest
@@ -23,6 +21,7 @@ from admf.engine.storage import LocalStorage, MemoryStorage
 from admf.engine.subscription import Mailbox
 from admf.engine.testing import RecordingContainer
 from admf.engine.window import ExecutionWindow
+from tests.engine.injection import Injection, Suspensions, open_descriptors
 
 # anyio forgets the coroutine of a child task that is cancelled natively before its first step
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -30,64 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:R
 
 class Tick(Event, frozen=True, gc=False, tag="TICK"):
     """A fact without meaning."""
-
-
-class Suspensions:
-    """Counts the suspensions of all tasks but ``main``, and calls ``act`` at each of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.act: Callable[[int], object] | None = None
-        self.main: asyncio.Task | None = None
-
-    def make_task(self, loop, coro, **options) -> asyncio.Task:
-        task = asyncio.Task(self._watch(coro), loop=loop, **options)
-        task.add_done_callback(lambda _: coro.close())  # it may have been cancelled before it began
-        return task
-
-    async def _watch(self, coro):
-        return await self._step(coro)
-
-    @coroutine
-    def _step(self, coro):
-        step, value = coro.send, None
-        while True:
-            try:
-                awaited = step(value)
-            except StopIteration as end:
-                return end.value
-            if self.act is not None and asyncio.current_task() is not self.main:
-                self.count += 1
-                self.act(self.count)
-            try:
-                step, value = coro.send, (yield awaited)
-            except BaseException as error:  # noqa: BLE001 - handed on
-                step, value = coro.throw, error
-
-
-class Injection:
-    """Cancels the host, its scope or everybody at chosen suspensions."""
-
-    def __init__(self, mode: str, at: int) -> None:
-        self.what, _, how = mode.partition(" ")
-        self.last = at + {"once": 0, "twice": 1, "on and on": 60}[how]
-        self.at = at
-        self.host: asyncio.Task | None = None
-        self.main: asyncio.Task | None = None
-        self.scope: anyio.CancelScope | None = None
-        self.injected = False
-
-    def __call__(self, count: int) -> None:
-        if not self.at <= count <= self.last or self.host is None or self.host.done():
-            return
-        self.injected = True
-        if self.what in {"scope", "both"} and self.scope is not None:
-            self.scope.cancel()
-        if self.what in {"host", "both"}:
-            self.host.cancel()
-        if self.what == "everybody":
-            for task in asyncio.all_tasks() - {self.main}:
-                task.cancel()
 
 
 class Outcome:
@@ -239,10 +180,6 @@ async def status_of_all(outcome: Outcome, storage) -> str:
     status = (await read(storage, "phase/w1/phase_summary.json"))["status"]
     assert {(await read(storage, path))["status"] for path in documents} == {status}
     return status
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def inject_everywhere(make_window, build, make_storage, mode: str) -> list[Outcome]:

@@ -196,7 +196,9 @@ async def test_names_that_differ_only_by_case_are_refused() -> None:
 
 async def test_existing_results_are_never_overwritten_silently(storage: Storage) -> None:
     await write_study(storage, "old")
-    with pytest.raises(ResultExistsError, match=r"goog: give --overwrite .*--resume") as caught:
+    with pytest.raises(
+        ResultExistsError, match=r"goog: give --overwrite .*another results_dir"
+    ) as caught:
         await ResultStore.create(storage, "goog")
     assert caught.value.exit_code == 6
     assert (await verify_window(storage, "goog/backtest")).complete

