@@ -12,7 +12,7 @@ from admf.engine.events import Envelope, Event
 from admf.engine.subscription import Subscription
 
 if TYPE_CHECKING:
-    from admf.engine.dispatch import Dispatcher
+    from admf.engine.scope import Scope
 
 __all__ = [
     "FROM_ABOVE",
@@ -30,7 +30,7 @@ QueueItem: TypeAlias = tuple[Any, int, str]
 FROM_ABOVE = -1
 """The cause of an event that the parent scope passed down, and that must not go up again."""
 
-Target: TypeAlias = "Subscription | Dispatcher"
+Target: TypeAlias = "Subscription | Scope"
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class Exported:
 
     __slots__ = ("event", "origin")
 
-    def __init__(self, event: Event | Block[Any], origin: Dispatcher) -> None:
+    def __init__(self, event: Event | Block[Any], origin: Scope) -> None:
         self.event = event
         self.origin = origin
 

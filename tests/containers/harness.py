@@ -34,6 +34,7 @@ from admf.engine.retention import TracingConfig
 from admf.engine.storage import MemoryStorage
 from admf.engine.summary import WindowSummary
 from admf.engine.topology import Resources
+from admf.engine.tracer import EventTracer
 from admf.engine.window import WindowSpec
 
 E = TypeVar("E", bound=Event)
@@ -76,12 +77,17 @@ class Lane:
 
 
 class Recorder:
-    """Keeps what a scope publishes, blocks unrolled, in the order of sequence numbers."""
+    """Keeps what a scope publishes, blocks unrolled, in the order of sequence numbers.
+
+    Attributes:
+        tracer: That of the lane's portfolio, which has seen each event before the recorder does.
+    """
 
     types: frozenset[type[Event]] = frozenset({Event})
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.tracer: EventTracer | None = None
 
     def record(self, envelope: Envelope) -> None:
         event = envelope.event
@@ -263,9 +269,11 @@ async def _run(
     results = (await ResultStore.create(storage, "run")).window(spec.phase_name)
     window = LifecycleManager(registry=registry, resources=resources).window(spec, results)
     async with window:
-        scopes = {it.id: it.scope for it in window.containers}
+        containers = {it.id: it for it in window.containers}
         for number, recorder in enumerate(recorders, 1):
-            scopes[f"lane_{number:03d}"].attach_tracer(recorder)
+            portfolio = containers[f"portfolio_{number:03d}"]
+            recorder.tracer = portfolio.tracer
+            portfolio.scope.attach_tracer(recorder)
         await window.run()
     assert window.summary is not None
     folder = "run/backtest/containers"

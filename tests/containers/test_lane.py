@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.containers.harness import Lane, day, flat, run, run_lanes, script
 
 from admf.containers.events import Bar, Fill, PortfolioUpdate, Signal
 from admf.containers.market_data import Bars
 from admf.containers.strategies.base import Context, FeatureView, Strategy
+from tests.containers.harness import Lane, day, flat, run, run_lanes, script
 
 approx = pytest.approx
 
