@@ -1,8 +1,8 @@
 """How fast the bus delivers, beside a bare loop and beside other libraries.
 
-Unit of work: make one event object and deliver it to N handlers. A handler is the two statements of
-a running mean, ``self.count += 1; self.total += event.value``. The bare loop does the same with a list
-of callables: ``for handler in handlers: handler(event)``, or ``await handler(event)`` for async ones.
+Unit of work: make one event object and deliver it to N handlers. A handler is the two statements
+of a running mean, ``self.count += 1; self.total += event.value``. The bare loop does the same with
+a list of callables: ``for handler in handlers: handler(event)``, ``await handler(event)`` if async.
 
 All candidates of a row take turns in one process, round after round; a figure is the best of its
 rounds, and a ratio compares the best of the same rounds. A library that cannot do a row is left out
@@ -52,10 +52,12 @@ class Mean:
         self.total = 0.0
 
     def add(self, event: Any) -> None:
+        """Take in one value."""
         self.count += 1
         self.total += event.value
 
     async def add_later(self, event: Any) -> None:
+        """Take in one value, as a coroutine."""
         self.count += 1
         self.total += event.value
 

@@ -134,10 +134,7 @@ class BarContext:
         self._publish(Signal(self._ts, self._known(symbol), "target", target=float(exposure)))
 
     def cancel(self, *, symbol: str | None = None) -> None:
-        """Withdraw the symbol's working orders, but for those that protect a position.
-
-        Orders asked for in the same call of ``on_bar`` are not among them.
-        """
+        """Withdraw the symbol's working orders, but for those that protect a position."""
         self._publish(Signal(self._ts, self._known(symbol), "cancel"))
 
     def _order(

@@ -62,7 +62,7 @@ class Signal(Event, frozen=True, gc=False, tag="SIGNAL"):
 
     Args:
         action: ``target`` asks for an exposure; ``buy`` and ``sell`` add an order; ``close``
-            flattens; ``cancel`` withdraws the symbol's working entry orders.
+            flattens; ``cancel`` withdraws the symbol's working orders, but for the protective ones.
         target: Wanted exposure as a multiple of the sizing's full position, negative for short.
         quantity: Units, or None to let the sizing decide when the order fills.
         stop_loss: Price of the protective stop of a bracket.

@@ -27,6 +27,9 @@ from admf.engine.container import Container
 
 __all__ = ["ExecutionContainer", "Limits"]
 
+_ROUNDING = 1e-9
+"""A position that is nearer than this fraction to its target has reached it."""
+
 
 class Limits(Protocol):
     """What execution asks and tells before it opens or enlarges a position."""
@@ -229,8 +232,10 @@ class ExecutionContainer(Container):
         if target == 0.0 or held * target < 0:
             return _Leg(-held, reduces=True, is_last=target == 0.0)
         price = self._costs.price("buy" if target > 0 else "sell", reference)
-        units = self._sizer.full_position(symbol, price, abs(target))
+        units = self._sizer.full_position(symbol, price, abs(target), abs(held))
         change = (units if target > 0 else -units) - held
+        if abs(change) <= _ROUNDING * abs(held):
+            return _Leg(0.0)
         return _Leg(change, reduces=change * held < 0)
 
     def _end_without_fill(self, working: WorkingOrder) -> None:

@@ -46,13 +46,18 @@ class Sizer:
         self._bars_per_year = bars_per_year
         self._max_leverage = max_leverage
 
-    def full_position(self, symbol: str, price: float, exposure: float = 1.0) -> float:
+    def full_position(
+        self, symbol: str, price: float, exposure: float = 1.0, held: float = 0.0
+    ) -> float:
         """Return the units of a full position, times ``exposure``.
+
+        Commission is set aside for what is still missing: a position that is full stays as it is.
 
         Args:
             symbol: What is bought or sold.
             price: Price of the fill, slippage included.
             exposure: Multiple of the full position, positive.
+            held: Units held already in the same direction, positive.
 
         Returns:
             Units, positive; 0 if equity or volatility allow none.
@@ -65,8 +70,9 @@ class Sizer:
         fraction = config.value
         if config.type == "volatility_target":
             fraction = self._volatility_fraction(symbol)
-        budget = fraction * exposure * self._equity(symbol, price)
-        return self.rounded(self._costs.affordable(budget, price))
+        room = fraction * exposure * self._equity(symbol, price) - held * price
+        missing = self._costs.affordable(room, price) if room > 0.0 else room / price
+        return self.rounded(max(held + missing, 0.0))
 
     def rounded(self, quantity: float) -> float:
         """Return the quantity, in whole units if the rule says so."""

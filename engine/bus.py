@@ -18,7 +18,7 @@ from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
 from admf.engine.events import Event, Published, event_name
-from admf.engine.queues import BoundedQueue, Overflow
+from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
 from admf.engine.subscription import Handler, Mailbox, OnError, Subscription
@@ -166,7 +166,7 @@ class Bus(Dispatcher):
         if not isinstance(key, Hashable):
             raise BusError(f"a key must be hashable, and {key!r} is not")
         name = name or getattr(handler, "__qualname__", repr(handler))
-        queue = BoundedQueue(mailbox.maxsize, mailbox.overflow) if mailbox else None
+        queue = bounded_queue(mailbox.maxsize, mailbox.overflow) if mailbox else None
         subscription = Subscription(
             self,
             classes,
@@ -212,7 +212,7 @@ class Bus(Dispatcher):
                 ``fail`` ends the stream with a `QueueFullError`.
         """
         self._check_usable()
-        queue = BoundedQueue(maxsize, overflow)
+        queue = bounded_queue(maxsize, overflow)
         subscription = Subscription(
             self,
             _classes(types),

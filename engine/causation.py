@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from inspect import iscoroutine
-from types import coroutine
-from typing import Any, Protocol
+from collections.abc import Awaitable, Generator
+from types import CoroutineType, coroutine
+from typing import Any, Protocol, TypeAlias
 
-__all__ = ["HasCause", "attributed"]
+__all__ = ["HasCause", "Suspended", "begin", "resume"]
+
+Steps: TypeAlias = Generator[Any, Any, None]
+
+Suspended: TypeAlias = tuple[Steps, Any]
+"""Work that has begun, and what it waits for."""
 
 
 class HasCause(Protocol):
@@ -16,26 +20,38 @@ class HasCause(Protocol):
     cause: int
 
 
+def begin(work: Awaitable[None]) -> Suspended | None:
+    """Run ``work`` until it first waits for something, or to its end; the caller sets the cause.
+
+    Returns:
+        What `resume` needs; None if it came to its end.
+    """
+    steps: Any = work
+    if not isinstance(work, CoroutineType):
+        steps = _steps(work)
+    try:
+        return steps, steps.send(None)
+    except StopIteration:
+        return None
+
+
 @coroutine
-def attributed(bus: HasCause, cause: int, work: Awaitable[None]) -> Generator[Any, Any, None]:
-    """Run ``work`` with ``bus.cause`` set at each of its steps and restored between them."""
-    running = work if iscoroutine(work) else _steps(work)
-    resume: Callable[[Any], Any] = running.send
-    value: Any = None
+def resume(bus: HasCause, cause: int, suspended: Suspended) -> Steps:
+    """Run the rest of it, with ``bus.cause`` set at each step and restored between them."""
+    steps, awaited = suspended
     while True:
+        try:
+            step, value = steps.send, (yield awaited)
+        except BaseException as error:  # noqa: BLE001 - handed on into the handler
+            step, value = steps.throw, error
         outer, bus.cause = bus.cause, cause
         try:
-            awaited = resume(value)
+            awaited = step(value)
         except StopIteration:
             return
         finally:
             bus.cause = outer
-        try:
-            value = yield awaited
-            resume = running.send
-        except BaseException as error:  # noqa: BLE001 - handed on into the handler
-            value, resume = error, running.throw
 
 
-def _steps(work: Awaitable[None]) -> Generator[Any, Any, None]:
+def _steps(work: Awaitable[None]) -> Steps:
     yield from work.__await__()

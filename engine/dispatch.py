@@ -10,7 +10,7 @@ from typing import Any
 
 from admf.engine.block import event_class, is_block, last_ts
 from admf.engine.cancellation import CATCHABLE, is_cancelled
-from admf.engine.causation import attributed
+from admf.engine.causation import Suspended, begin, resume
 from admf.engine.delivery import FROM_ABOVE, Delivery, Exported, QueueItem, TableChange, Target
 from admf.engine.errors import WindowError
 from admf.engine.events import Dropped, Envelope, event_name
@@ -60,7 +60,6 @@ class Dispatcher(Scope):
         pop, calls, drive = queue.popleft, route.calls, self._drive
         first = seq = self._seq
         look_at = first + 1
-        unfinished = 0
         item: Any = None
         call: Any = None
         drive.look()
@@ -81,14 +80,13 @@ class Dispatcher(Scope):
                             return True
                         look_at = seq + stride
         except BaseException as error:
-            unfinished = 1
             self._break_off(route, call, item, seq, error)
             if not isinstance(error, CATCHABLE):
                 raise
         finally:
             self._seq = seq
             self.cause = 0
-            route.delivered += seq - first - unfinished
+            route.delivered += seq - first
         return True
 
     def _break_off(
@@ -97,6 +95,7 @@ class Dispatcher(Scope):
         """Leave an event of the plain run, one of whose handlers raised, to `_continue`."""
         event, cause, source = item
         position = next((i for i, call in enumerate(route.calls) if call is failed), 0)
+        route.delivered -= 1  # the run counts it as delivered to all
         for subscription in route.subscriptions[:position]:
             subscription.count_handled(event)
         envelope = Envelope(seq, max(cause, 0), source, event)
@@ -155,23 +154,26 @@ class Dispatcher(Scope):
 
     async def _continue(self, delivery: Delivery) -> None:
         envelope, drive = delivery.envelope, self._drive
-        single = not is_block(envelope.event)
+        alone = () if is_block(envelope.event) else ((0, envelope.event),)
         while delivery.position < len(delivery.targets):
             target = delivery.targets[delivery.position]
-            if not isinstance(target, Subscription):
-                await attributed(self, envelope.seq, self._pump_child(target))
+            if isinstance(target, Subscription):
+                rows = alone if alone and not target.takes_blocks else target.rows(envelope.event)
+                if delivery.row:
+                    rows = islice(rows, delivery.row, None)
+                for offset, payload in rows:
+                    work = self._offer(target, payload, envelope, offset)
+                    if work is not None:
+                        await work
+                    delivery.row += 1
+                    if monotonic() >= drive.deadline:  # keep_pace() each time would cost more
+                        await drive.rest()
+            else:
+                await self._pass_down(target, envelope.seq)
                 if drive.lacks_workers:
                     return
-            elif not (single and target.is_direct):
-                await self._hand_over(target, delivery)
-            elif (work := self._call(target, envelope.event, envelope.seq)) is not None:
-                await self._finish(
-                    target, envelope.event, envelope.seq, work, drive.cancelled_before
-                )
             delivery.position += 1
             delivery.row = 0
-            if monotonic() >= drive.deadline:  # here, since a coroutine each time would cost more
-                await drive.rest()
         self._delivery = None
 
     def _record(self, recorder: Recorder, envelope: Envelope) -> None:
@@ -181,49 +183,54 @@ class Dispatcher(Scope):
             name = event_name(event_class(envelope.event))
             self._fail(type(recorder).__qualname__, name, envelope.seq, error)
 
-    async def _hand_over(self, subscription: Subscription, delivery: Delivery) -> None:
-        """Give a subscription an event, or the rows of a block one by one, in its turn's time."""
-        envelope, queue, drive = delivery.envelope, subscription.queue, self._drive
-        payloads = subscription.payloads(envelope.event)
-        for offset, payload in islice(payloads, delivery.row, None):
-            seq = envelope.seq + offset
-            if queue is not None:
-                queued = Envelope(seq, envelope.cause, envelope.source, payload)
-                await self._enqueue(subscription, queue, queued)
-            elif (work := self._call(subscription, payload, seq)) is not None:
-                await self._finish(subscription, payload, seq, work, drive.cancelled_before)
-            delivery.row += 1
-            if monotonic() >= drive.deadline:
-                await drive.rest()
+    def _offer(
+        self, subscription: Subscription, payload: Any, envelope: Envelope, offset: int
+    ) -> Awaitable[None] | None:
+        """Call a handler or fill its mailbox; return what must be awaited to be done with it."""
+        seq, queue = envelope.seq + offset, subscription.queue
+        if queue is None:
+            suspended = self._call(subscription, payload, seq)
+            if suspended is None:
+                return None
+            before = self._drive.cancelled_before
+            return self._finish(subscription, payload, seq, suspended, before)
+        if payload is not envelope.event:
+            envelope = Envelope(seq, envelope.cause, envelope.source, payload)
+        if queue.must_wait:
+            return self._enqueue_later(subscription, queue, envelope)
+        self._enqueue(subscription, queue, envelope)
+        return None
 
-    def _call(self, subscription: Subscription, payload: Any, seq: int) -> Awaitable[None] | None:
-        """Call a handler; what it returns is still to be awaited by `_finish`."""
+    def _call(self, subscription: Subscription, payload: Any, seq: int) -> Suspended | None:
+        """Call a handler; an async one that has to wait for something is left to `_finish`."""
         outer, self.cause = self.cause, seq
         try:
             work = subscription.handler(payload)
+            suspended = None
+            if work is not None and (subscription.is_async or isawaitable(work)):
+                suspended = begin(work)
+                if subscription.is_plain:  # a plain callable around an async one
+                    subscription.is_plain = False
+                    self._table.forget_routes()
         except CATCHABLE as error:
             self._bury(subscription, payload, seq, error)
             return None
         finally:
             self.cause = outer
-        if work is None or not isawaitable(work):
+        if suspended is None:
             subscription.count_handled(payload)
-            return None
-        if not subscription.is_async:  # a plain callable around an async one
-            subscription.is_async = True
-            self._table.forget_routes()
-        return work
+        return suspended
 
     async def _finish(
         self,
         subscription: Subscription,
         payload: Any,
         seq: int,
-        work: Awaitable[None],
-        cancelled_before: int = 0,
+        suspended: Suspended,
+        cancelled_before: int,
     ) -> None:
         try:
-            await attributed(self, seq, work)
+            await resume(self, seq, suspended)
         except CATCHABLE as error:
             if not isinstance(error, Exception) and is_cancelled(cancelled_before):
                 raise
@@ -233,11 +240,13 @@ class Dispatcher(Scope):
 
     # -- mailboxes --------------------------------------------------------------------------------
 
-    async def _enqueue(
+    async def _enqueue_later(
         self, subscription: Subscription, queue: BoundedQueue, envelope: Envelope
     ) -> None:
-        if queue.overflow == "block":
-            await queue.wait_for_room()
+        await queue.wait_for_room()
+        self._enqueue(subscription, queue, envelope)
+
+    def _enqueue(self, subscription: Subscription, queue: BoundedQueue, envelope: Envelope) -> None:
         if queue.closed:
             return
         subscription.accepted += weight(envelope.event)
@@ -248,7 +257,8 @@ class Dispatcher(Scope):
             return
         if subscription.is_stream:
             return
-        self._drive.start_worker(subscription)
+        if not subscription.working:
+            self._drive.start_worker(subscription)
         if dropped is not None and not issubclass(event_class(envelope.event), Dropped):
             self._report_drop(subscription, queue, dropped, envelope.seq)
 
@@ -262,17 +272,29 @@ class Dispatcher(Scope):
 
     async def work_off(self, subscription: Subscription, queue: BoundedQueue) -> None:
         """Handle what is in a mailbox, one item at a time, until it is empty."""
+        drive = self._drive
         while True:
-            await self._drive.keep_pace()
+            if monotonic() >= drive.deadline:
+                await drive.rest()
             envelope = queue.take()
             if envelope is None:
                 return
-            work = self._call(subscription, envelope.event, envelope.seq)
-            if work is not None:
-                await self._finish(subscription, envelope.event, envelope.seq, work)
+            payload, seq = envelope.event, envelope.seq
+            suspended = self._call(subscription, payload, seq)
+            if suspended is not None:  # a worker's task is as old as its work
+                await self._finish(subscription, payload, seq, suspended, cancelled_before=0)
             queue.done()
 
     # -- scopes below -----------------------------------------------------------------------------
+
+    async def _pass_down(self, child: Scope, seq: int) -> None:
+        outer, self.cause = self.cause, seq
+        try:
+            suspended = begin(self._pump_child(child))
+        finally:
+            self.cause = outer
+        if suspended is not None:
+            await resume(self, seq, suspended)
 
     async def _pump_child(self, child: Scope) -> None:
         while True:

@@ -117,10 +117,10 @@ class Drive:
             self._workers = None
 
     def start_worker(self, subscription: Subscription) -> None:
-        """See to it that a worker empties a mailbox; between drains, the next one does."""
-        if self._workers is not None and not subscription.working:
-            subscription.working = True
-            self._workers.start_soon(self._work, subscription, *self.mailboxes[subscription])
+        """Let a worker empty a mailbox."""
+        assert self._workers is not None  # noqa: S101 - the loop stops where it lacks workers
+        subscription.working = True
+        self._workers.start_soon(self._work, subscription, *self.mailboxes[subscription])
 
     async def _work(
         self, subscription: Subscription, owner: MailboxOwner, queue: BoundedQueue

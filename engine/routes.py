@@ -86,7 +86,7 @@ class Route:
         self._pace = 1
 
     def paced(self, *, quick: bool) -> int:
-        """Adapt the stride to how quick the handlers were, and return it.
+        """Adapt the stride to how quick the handlers of a plain route were, and return it.
 
         A look at the clock costs as much as a short handler, so looks become rarer as long as what
         lies between two of them takes a small part of the time there is.
@@ -95,10 +95,10 @@ class Route:
             self._pace = 1
         elif self._pace < CALLS_UNTIMED:
             self._pace *= 2
-        elif self.stride:
+        else:
             return self.stride
         calls = max(len(self.calls), 1)
-        may_run = self.plain and self._pace >= min(calls, CALLS_UNTIMED)
+        may_run = self._pace >= min(calls, CALLS_UNTIMED)
         self.stride = max(self._pace // calls, 1) if may_run else 0
         return self.stride
 

@@ -54,7 +54,8 @@ class Subscription:
         key: Value of the events' ``key_field`` it wants; None for all.
         takes_blocks: Whether the handler is called with blocks or with single events.
         queue: What waits for the handler's worker, or for a stream's observer.
-        is_direct: Whether its handler is called by the drain itself, with single events.
+        is_async: Whether what the handler returns is always to be awaited.
+        is_plain: Whether the handler needs no more than to be called with every event.
         is_stream: Whether an observer outside the bus takes the events. What becomes of them is
             then no part of the bus's trace, which must not depend on who looks on.
     """
@@ -67,7 +68,7 @@ class Subscription:
         "handled",
         "handler",
         "is_async",
-        "is_direct",
+        "is_plain",
         "is_stream",
         "key",
         "name",
@@ -99,9 +100,9 @@ class Subscription:
         self.key = key
         self.on_error = on_error
         self.queue = queue
-        self.is_direct = queue is None and not takes_blocks
         self.is_stream = is_stream
         self.is_async = _is_async(handler)
+        self.is_plain = not (self.is_async or takes_blocks or queue is not None) and key is None
         self.active = True
         self.working = False
         self.accepted = 0
@@ -125,12 +126,7 @@ class Subscription:
             if not self.is_stream:
                 self.queue.clear()
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether its handler needs no more than to be called with every event."""
-        return self.is_direct and not self.is_async and self.key is None
-
-    def payloads(self, item: Published) -> Iterable[tuple[int, Any]]:
+    def rows(self, item: Published) -> Iterable[tuple[int, Any]]:
         """Yield what the handler is to be called with, each with its offset from the item's seq."""
         if is_block(item):
             return self._from_block(item)

@@ -106,8 +106,9 @@ class Context(Protocol):
             quantity: Units; None lets the sizing decide when the order fills.
             limit: Pay this price at most.
             stop: Become active when the price rises to it.
-            stop_loss: Price of a protective stop that goes with the position.
-            take_profit: Price of a target that goes with the position.
+            stop_loss: Price of a protective stop that goes with the position; of an order that
+                enlarges a position, it takes the place of the stop loss there is.
+            take_profit: Price of a target that goes with the position, likewise.
             time_in_force: ``gtc`` works until filled or cancelled, ``day`` for the next bar's day.
             symbol: Another symbol than the bar's.
         """
@@ -136,7 +137,10 @@ class Context(Protocol):
         ...
 
     def cancel(self, *, symbol: str | None = None) -> None:
-        """Withdraw the symbol's working entry orders."""
+        """Withdraw the symbol's working orders, but for those that protect a position.
+
+        Orders asked for in the same call of ``on_bar`` are not among them.
+        """
         ...
 
 

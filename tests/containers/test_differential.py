@@ -116,7 +116,7 @@ class Simulator:
         wanted = sign * self.full(sign, price, abs(exposure))
         if wanted == 0.0 and self.units == 0.0:
             self.rejects.append((bar, "zero_quantity"))
-        elif wanted != self.units:
+        elif abs(wanted - self.units) > 1e-9 * abs(self.units):
             self.grow_or_shrink(bar, wanted - self.units, price)
 
     def trade(self, bar: int, sign: int, units: float, price: float) -> None:
@@ -128,21 +128,22 @@ class Simulator:
             self.grow_or_shrink(bar, sign * units, price)
 
     def full(self, sign: float, price: float, exposure: float) -> float:
-        """Return units such that units * price + fee is the wanted part of the equity."""
-        rules = self.rules
+        """Return units such that units * price + fee of the growth is the wanted equity."""
+        rules, held = self.rules, abs(self.units)
         at = price * (1 + sign * rules.slippage)
         if rules.sizing == "fixed_units":
             return rules.size * exposure
         if rules.sizing == "fixed_notional":
             return rules.size * exposure / at
-        budget = rules.size * exposure * (self.cash + self.units * at)
-        low, high = 0.0, max(budget, 0.0) / at
+        room = rules.size * exposure * (self.cash + self.units * at) - held * at
+        if room <= 0:
+            return max(held + room / at, 0.0)
+        low, high = 0.0, room / at
         for _ in range(200):  # bisection needs no formula
             middle = (low + high) / 2
-            low, high = (
-                (low, middle) if middle * at + rules.fee(middle, at) > budget else (middle, high)
-            )
-        return low if low > 1e-12 else 0.0
+            affordable = middle * at + rules.fee(middle, at) <= room
+            low, high = (middle, high) if affordable else (low, middle)
+        return held + (low if low > 1e-12 else 0.0)
 
     def grow_or_shrink(self, bar: int, change: float, price: float) -> None:
         rules = self.rules

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from admf.containers.events import Fill, Order, PositionClose, PositionOpen
+from admf.containers.account import Account
+from admf.containers.config import ExecutionConfig, SizingConfig
+from admf.containers.costs import Costs
+from admf.containers.events import Cancel, Fill, Order, PositionClose, PositionOpen, Reject
+from admf.containers.execution import ExecutionContainer
+from admf.containers.features import FeatureStore
+from admf.containers.market import Market, Quotes
+from admf.containers.market_data import Bars, MarketData
+from admf.containers.orders import BarPrices
+from admf.containers.sizing import Sizer
+from admf.engine.bus import Bus
 from tests.containers.harness import DAY, Ohlc, flat, run, script
 
 approx = pytest.approx
@@ -383,6 +393,34 @@ def test_a_target_of_part_of_the_position_shrinks_it() -> None:
     ]
 
 
+def test_a_target_asked_for_again_and_again_trades_once() -> None:
+    # 10010 pays for 100 units at 100 and 0.1 % of their value; whatever they are worth, it is all
+    plan = dict.fromkeys(range(5), lambda ctx: ctx.target(1))
+    bars = [(price, price, price, price) for price in (100, 100, 120, 90, 100, 100)]
+    costs = {"commission": {"type": "rate", "value": 0.001}}
+    result = run(script(plan), bars, capital=10_010, execution=costs)
+    assert result.fills == [(1, "buy", approx(100), 100, "open", "signal")]
+    assert result.cancels == [(step, step, "nothing_to_do") for step in range(2, 6)]
+
+
+def test_a_target_of_part_of_the_equity_is_kept_by_rebalancing() -> None:
+    # 50 units at 100; at 200 the equity is 15000, half of it 37.5 units; at 100 it is 11250
+    plan = dict.fromkeys(range(3), lambda ctx: ctx.target(0.5))
+    bars = [(price, price, price, price) for price in (100, 100, 200, 100)]
+    result = run(script(plan), bars)
+    assert [fill[1:3] for fill in result.fills] == [("buy", 50), ("sell", 12.5), ("buy", 18.75)]
+
+
+def test_commission_is_set_aside_for_what_a_larger_target_adds() -> None:
+    # 50 units and 50 of commission leave 4950, which pay for 4950 / 101 units and 4950 / 101
+    plan = {0: lambda ctx: ctx.target(0.505), 1: lambda ctx: ctx.target(1)}
+    costs = {"commission": {"type": "rate", "value": 0.01}}
+    result = run(script(plan), flat(100, 3), execution=costs)
+    first, second = (fill[2] for fill in result.fills)
+    assert (first, second) == (approx(50), approx(4_950 / 101))
+    assert result.equity[-1] == approx(10_000 - 50 - 4_950 / 101)
+
+
 @pytest.mark.parametrize("act", ["close", "target"])
 def test_there_is_nothing_to_close_when_flat(act: str) -> None:
     plan = {0: lambda ctx: ctx.close() if act == "close" else ctx.target(0)}
@@ -469,3 +507,76 @@ def test_without_close_at_end_positions_stay_open_and_are_marked() -> None:
         "commission": 3.0,
     }
     assert result.document["trades"] == []
+
+
+# -- orders that an application's own container places -------------------------------------------
+
+
+class Unlimited:
+    """Refuses nothing."""
+
+    def refusal(self, symbol: str, quantity: float, price: float, commission: float) -> str:
+        return ""
+
+    def entering(self, order: Order) -> None:
+        """Have no bracket to place."""
+
+
+async def filled(order: Order, held: float) -> list[tuple[str, float]]:
+    """Return the fills (or refusals and ends) of an order at an open, with a position held."""
+    data = MarketData([Bars("A", [0, 1], *([[100.0, 100.0]] * 5))])
+    quotes, account, costs, bus = Quotes(), Account(10_000), Costs(ExecutionConfig()), Bus()
+    market = Market(data, FeatureStore(data), start_step=0, stop_step=2)
+    quotes.move_to(market.table(data.block(0, 2)), 1, closed=False)
+    sizer = Sizer(
+        SizingConfig(),
+        account=account,
+        costs=costs,
+        market=market,
+        quotes=quotes,
+        bars_per_year=252,
+        max_leverage=None,
+    )
+    execution = ExecutionContainer(
+        "execution",
+        ExecutionConfig(),
+        scope=bus,
+        account=account,
+        sizer=sizer,
+        costs=costs,
+        limits=Unlimited(),
+        quotes=quotes,
+    )
+    await execution.start()
+    found: list[tuple[str, float]] = []
+    bus.subscribe(Fill, account.apply)
+    bus.subscribe(Fill, lambda fill: found.append((fill.side, fill.quantity)))
+    bus.subscribe((Cancel, Reject), lambda end: found.append((end.reason, 0)))
+    if held:
+        side = "buy" if held > 0 else "sell"
+        account.apply(Fill(0, "A", 9, "A-1", side, abs(held), 100.0, 0.0, 0.0, "open", "signal"))
+    bus.publish(order)
+    await bus.drain()
+    while execution.fill_next("A", BarPrices(100.0, 100.0, 100.0, 100.0), "open"):
+        await bus.drain()
+    await bus.aclose()
+    return found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("held", "quantity", "expected"),
+    [
+        (10, 4.0, [("sell", 4)]),
+        (10, 10.0, [("sell", 10)]),
+        (10, 14.0, [("sell", 10)]),
+        (10, None, [("sell", 10)]),
+        (0, 4.0, [("nothing_to_do", 0)]),
+        (-10, 4.0, [("nothing_to_do", 0)]),
+    ],
+)
+async def test_an_order_that_may_only_reduce_never_opens_or_enlarges_a_position(
+    held: float, quantity: float | None, expected: list[tuple[str, float]]
+) -> None:
+    order = Order(1, "A", 1, "sell", quantity=quantity, reduce_only=True)
+    assert await filled(order, held) == expected

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from admf.containers.events import Order
+from admf.containers.account import Account
+from admf.containers.config import RiskConfig
+from admf.containers.events import Order, PositionOpen
+from admf.containers.features import FeatureStore
+from admf.containers.market import Market, Quotes
+from admf.containers.market_data import Bars, MarketData
+from admf.containers.risk import RiskContainer
+from admf.engine.bus import Bus
 from tests.containers.harness import flat, run, script
 
 approx = pytest.approx
@@ -177,3 +184,21 @@ def test_an_order_says_which_side_it_is_on(held: int, act: Any, side: str) -> No
         ctx.target(held)
 
     assert run(script({0: enter, 1: act}), flat(100, 3)).of(Order)[1].side == side
+
+
+@pytest.mark.anyio
+async def test_a_position_that_another_container_opened_is_protected_too() -> None:
+    bus, quotes = Bus(), Quotes()
+    data = MarketData([Bars("A", [7], *([[100.0]] * 5))])
+    market = Market(data, FeatureStore(data), start_step=0, stop_step=1)
+    quotes.move_to(market.table(data.block(0, 1)), 0, closed=False)
+    risk = RiskContainer(
+        "risk", RiskConfig(stop_loss_pct=5.0), scope=bus, account=Account(1_000), quotes=quotes
+    )
+    await risk.start()
+    placed: list[Order] = []
+    bus.subscribe(Order, placed.append)
+    bus.publish(PositionOpen(7, "A", "A-1", 99, "long", 1.0, 100.0, 0.0))
+    await bus.drain()
+    assert [(it.stop_price, it.side, it.reduce_only) for it in placed] == [(95.0, "sell", True)]
+    await bus.aclose()

@@ -653,6 +653,21 @@ async def test_an_async_handler_is_awaited_in_whatever_form_it_comes(attribute: 
 
 
 @pytest.mark.parametrize("mailbox", [None, Mailbox()])
+async def test_a_handler_may_return_something_to_await_only_now_and_then(mailbox: Any):
+    bus, seen = Bus(), []
+    asynchronous = AsyncCallable(seen)
+
+    def now_and_then(event: Tick) -> object:
+        return asynchronous(event) if event.ts % 2 == 0 else seen.append(event) or "nothing"
+
+    subscription = bus.subscribe(Tick, now_and_then, mailbox=mailbox)
+    events = [*map(Tick, range(6))]
+    await publish_and_drain(bus, *events)
+    assert seen == events
+    assert subscription.stats == SubscriptionStats(6, 6, 0, 0, 0)
+
+
+@pytest.mark.parametrize("mailbox", [None, Mailbox()])
 async def test_what_a_plain_handler_returns_is_of_no_matter(mailbox: Any):
     bus, seen = Bus(), {}
     bus.subscribe(Tick, lambda event: seen.setdefault(event.ts, "kept"), mailbox=mailbox)

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from admf.engine.causation import attributed
+from admf.engine.causation import HasCause, begin, resume
 
 pytestmark = pytest.mark.anyio
+
+
+async def attributed(bus: HasCause, cause: int, work: Awaitable[None]) -> None:
+    outer, bus.cause = bus.cause, cause
+    try:
+        suspended = begin(work)
+    finally:
+        bus.cause = outer
+    if suspended is not None:
+        await resume(bus, cause, suspended)
 
 
 class Holder:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from admf.engine.block import Block
 from admf.engine.errors import QueueFullError
 from admf.engine.events import Envelope, Event
-from admf.engine.queues import BoundedQueue, Overflow, weight
+from admf.engine.queues import BoundedQueue, Overflow, bounded_queue, weight
 
 
 class Tick(Event, frozen=True, gc=False, tag="TICK"):
@@ -38,7 +38,7 @@ def drain(queue: BoundedQueue) -> list[int]:
 
 
 def test_the_head_stays_until_it_is_done():
-    queue = BoundedQueue(2, "fail")
+    queue = bounded_queue(2, "fail")
     first, second = envelope(1), envelope(2)
     queue.put(first)
     queue.put(second)
@@ -52,7 +52,7 @@ def test_the_head_stays_until_it_is_done():
 
 
 def test_the_head_in_hand_is_neither_dropped_nor_in_the_way():
-    queue = BoundedQueue(1, "drop_oldest")
+    queue = bounded_queue(1, "drop_oldest")
     for seq in (1, 2, 3):
         queue.put(envelope(seq))
         queue.take()
@@ -60,7 +60,7 @@ def test_the_head_in_hand_is_neither_dropped_nor_in_the_way():
 
 
 def test_blocks_weigh_what_they_hold():
-    queue = BoundedQueue(2, "drop_oldest")
+    queue = bounded_queue(2, "drop_oldest")
     queue.put(block(1, 3))
     queue.put(block(4, 5))
     assert (weight(block(1, 3).event), weight(Tick(1)), queue.size) == (3, 1, 8)
@@ -75,7 +75,7 @@ def test_blocks_weigh_what_they_hold():
 
 @pytest.mark.parametrize("overflow", ["block", "fail"])
 def test_a_full_queue_that_may_not_drop_raises_and_stays_as_it_was(overflow: Overflow):
-    queue = BoundedQueue(1, overflow)
+    queue = bounded_queue(1, overflow)
     queue.put(envelope(1))
     with pytest.raises(QueueFullError):
         queue.put(envelope(2))
@@ -86,14 +86,14 @@ def test_a_full_queue_that_may_not_drop_raises_and_stays_as_it_was(overflow: Ove
 @pytest.mark.parametrize(("maxsize", "overflow"), [(0, "block"), (-1, "fail"), (1, "keep_all")])
 def test_impossible_settings_are_refused(maxsize: int, overflow: Any):
     with pytest.raises(ValueError, match="must be"):
-        BoundedQueue(maxsize, overflow)
+        bounded_queue(maxsize, overflow)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("wait", ["wait_for_room", "wait_for_item"])
 @pytest.mark.parametrize("wake", ["change", "close"])
 async def test_all_who_wait_wake_up(wait: str, wake: str):
-    queue = BoundedQueue(1, "block")
+    queue = bounded_queue(1, "block")
     if wait == "wait_for_room":
         queue.put(envelope(1))
     with anyio.fail_after(10):
@@ -112,7 +112,7 @@ async def test_all_who_wait_wake_up(wait: str, wake: str):
 
 @pytest.mark.anyio
 async def test_who_finds_the_queue_full_again_waits_on():
-    queue = BoundedQueue(1, "block")
+    queue = bounded_queue(1, "block")
     queue.put(envelope(1))
     done: list[str] = []
 
@@ -140,7 +140,7 @@ MOVES = st.lists(
 
 @given(maxsize=st.integers(1, 4), overflow=st.sampled_from(get_args(Overflow)), moves=MOVES)
 def test_any_use_matches_a_naive_queue(maxsize: int, overflow: Overflow, moves: list[str]):
-    queue = BoundedQueue(maxsize, overflow)
+    queue = bounded_queue(maxsize, overflow)
     waiting: deque[Envelope] = deque()
     head: Envelope | None = None
     put = dropped = done = 0
