@@ -18,6 +18,9 @@ from admf.engine.errors import UserCodeError
 
 __all__ = ["LaneContainer"]
 
+STEPS_PER_TURN = 16
+"""Time steps that may pass without events before the bus gets to look at the clock."""
+
 
 class LaneContainer(Container):
     """Gives the containers of a lane their turns, time step by time step.
@@ -87,6 +90,8 @@ class LaneContainer(Container):
                 yield from self._open(table, step)
                 yield from self._close(table, step)
                 step = self._next_step(table, step + 1)
+                if step % STEPS_PER_TURN == 0:
+                    yield  # so that the bus can keep to its max_block_ms
         except UserCodeError:  # what the lane did before is reported all the same
             self._portfolio.mark(table, step)
             raise

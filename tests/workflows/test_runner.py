@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import polars as pl
 import pytest
 
 import admf
+from admf.containers import Bar
+from admf.containers.strategies import Context, Strategy
 from admf.engine.errors import ConfigError, DataError, ResultExistsError
 from admf.workflows.outcome import Progress
 from admf.workflows.runner import Runner, run_async
@@ -196,3 +199,45 @@ def test_a_script_runs_a_data_frame_and_gets_its_results() -> None:
     # bought 10 units at the second open, marked at the third close
     assert document["equity_curve"]["equity"] == [1010.0, 1010.0, 1020.0]
     assert document["open_positions"][0]["quantity"] == 10.0
+
+
+class Slow(Strategy):
+    """Takes a millisecond of the bus's clock at each bar, and never acts."""
+
+    def on_bar(self, bar: Bar, ctx: Context) -> None:
+        clock.now += 0.001
+        clock.turns_seen.append(clock.turns)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.turns = 0
+        self.turns_seen: list[int] = []
+
+
+clock = Clock()
+
+
+async def test_the_hosts_loop_runs_while_a_strategy_does_not_act(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("admf.engine.drive.monotonic", lambda: clock.now)
+    experiment = {
+        **GOOG,
+        "strategy": {"type": f"{__name__}:Slow"},
+        "results_storage": "memory",
+    }
+    async with anyio.create_task_group() as group:
+
+        async def host() -> None:
+            while True:
+                clock.turns += 1
+                await anyio.lowlevel.checkpoint()
+
+        group.start_soon(host)
+        await run_async(experiment, results_root=tmp_path)
+        group.cancel_scope.cancel()
+    bars = len(clock.turns_seen)
+    assert bars == 2148
+    assert len(set(clock.turns_seen)) >= bars // 16  # a look at the clock every 16 bars
