@@ -7,7 +7,6 @@ from threading import get_ident
 from typing import NoReturn, TypeAlias
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
@@ -110,7 +109,9 @@ class Bus(Dispatcher):
             raise BusError(
                 f"{self!r} has no event loop yet; drain it once before other threads publish"
             )
-        return anyio.from_thread.run_sync(self.publish, event, source, token=self._root._loop)
+        from anyio import from_thread  # rarely needed, and slow to import
+
+        return from_thread.run_sync(self.publish, event, source, token=self._root._loop)
 
     def advance(self, process: Iterator[None], cause: int | None = None) -> None:
         """Resume an iterator each time everything published so far has been handled.
@@ -296,14 +297,11 @@ class Bus(Dispatcher):
         drive.forget_emptied()
 
     async def _drain_with_workers(self) -> None:
-        try:
-            async with anyio.create_task_group() as workers:
-                with self._drive.employing(workers):
-                    await self._pump_until_settled()
-                if self._error is not None:
-                    workers.cancel_scope.cancel()
-        finally:
-            self._drive.dismiss_workers()
+        async with anyio.create_task_group() as workers:
+            with self._drive.employing(workers):
+                await self._pump_until_settled()
+            if self._error is not None:
+                workers.cancel_scope.cancel()
         self._raise_error()  # not within the task group, which would wrap it
 
     async def _pump_until_settled(self) -> None:

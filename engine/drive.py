@@ -131,11 +131,6 @@ class Drive:
             subscription.working = False
             self.progress.set()
 
-    def dismiss_workers(self) -> None:
-        """Note that no worker is left, not even of those that were cancelled before they began."""
-        for subscription in self.mailboxes:
-            subscription.working = False
-
     def forget_emptied(self) -> None:
         """Let go of mailboxes that are closed and hold nothing any more."""
         for subscription, (_, queue) in tuple(self.mailboxes.items()):

@@ -23,7 +23,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -59,6 +58,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if len(name) > _LONGEST_TYPO:  # comparing takes the square of the length
         return ""
     spelling = {other.casefold(): other for other in known}
+    import difflib  # only mistakes need it
+
     near = difflib.get_close_matches(name.casefold(), spelling, n=1, cutoff=0.6)
     return f" (did you mean {spelling[near[0]]!r}?)" if near else ""
 

@@ -356,11 +356,15 @@ async def test_a_worker_that_fails_interrupts_the_others_who_go_on_in_the_next_d
 async def test_a_failing_handler_of_failures_fails_the_drain_though_nothing_is_published():
     bus = Bus()
 
-    async def fail(event: HandlerFailed) -> None:
+    async def fail_and_hang(event: HandlerFailed) -> None:
         await checkpoint()
-        raise ValueError("again")
+        if event.ts == 1:
+            raise ValueError("again")
+        await anyio.sleep_forever()
 
-    bus.subscribe(HandlerFailed, fail, mailbox=Mailbox(), name="watch")
-    bus.publish(HandlerFailed(1, "x", "TICK", 1, "no"))
-    with pytest.raises(HandlerError, match="'watch'"):
+    bus.subscribe(HandlerFailed, fail_and_hang, mailbox=Mailbox(), name="watch")
+    for ts in (1, 2):
+        bus.publish(HandlerFailed(ts, "x", "TICK", 1, "no"))
+    with anyio.fail_after(10), pytest.raises(HandlerError, match="'watch'"):
         await bus.drain()
+    await bus.aclose()

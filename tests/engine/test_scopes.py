@@ -218,7 +218,6 @@ async def test_closing_a_scope_drops_its_mail_and_lets_go_of_its_handlers():
     del handler
     await scope.aclose()
     assert subscription.stats == SubscriptionStats(0, 0, 0, 0, 0)
-    await root.drain()
     del subscription
     gc.collect()
     assert gone() is None
@@ -309,14 +308,20 @@ async def test_a_failure_below_a_containing_scope_fails_that_scope_and_is_traced
     inner = lane.scope("inner")
     beside = lane.scope("beside")
     tapes = [taped(bus) for bus in (lane, inner, beside)]
-    inner.subscribe(Bar, failing(1))
     called: list[Event] = []
+
+    def publish_and_fail(event: Bar) -> None:
+        inner.publish(Fill(event.ts))
+        raise ValueError
+
+    inner.subscribe(Bar, publish_and_fail)
+    inner.subscribe(Fill, called.append)
     beside.subscribe(Bar, called.append)
     await drained(root, Bar(1), Bar(2))
     assert isinstance(lane.failure, HandlerError)
     assert inner.failure is None
     assert [[type(event) for event in tape.events] for tape in tapes] == [
-        [Bar], [Bar, HandlerFailed], [Bar],
+        [Bar], [Bar, Fill, HandlerFailed], [Bar],
     ]  # fmt: skip
     assert called == [Bar(1)]
 
@@ -354,8 +359,18 @@ async def test_a_tracer_that_raises_all_the_time_fails_its_scope_alone():
     for _ in range(2000):
         lane.publish(Fill(0))
     await drained(root, Bar(1), Bar(2))
-    assert "OSError: full" in str(lane.failure)
+    assert "(seq 1): OSError: full" in str(lane.failure)
     assert seen == [Bar(1), Bar(2)]
+
+
+async def test_of_several_scopes_that_fail_on_one_event_the_first_one_names_the_failure():
+    root = Bus("root")
+    for number in range(3):
+        root.scope(str(number)).subscribe(Bar, failing(1), name=f"handler {number}")
+    root.publish(Bar(1))
+    with pytest.raises(HandlerError, match="'handler 0'"):
+        await root.drain()
+    await root.drain()
 
 
 async def test_an_error_of_the_window_kind_is_raised_as_it_is():
