@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 
@@ -37,7 +39,8 @@ from admf.containers.strategy import (
 from admf.containers.times import DAY_NS, iso_utc
 from admf.engine.errors import DataError
 from admf.engine.events import ENGINE_EVENTS, EventRegistry
-from admf.engine.retention import make_policy
+from admf.engine.registry import Registry
+from admf.engine.retention import BUILT_IN_POLICIES, PolicyFactory, make_policy
 from admf.engine.topology import TopologyBuilder
 from admf.engine.tracer import resolve_types
 
@@ -186,7 +189,7 @@ class _Lane:
         traced, _ = resolve_types(tracing.event_tracing, registry)
         tracer = MetricsEventTracer(
             traced,
-            make_policy(tracing),
+            make_policy(tracing, _policies(self._builder.registry, tracing.retention_policy)),
             initial_capital=self._lane.portfolio.initial_capital,
             annualisation=self._annualisation,
             history=history_limit(tracing),
@@ -222,6 +225,13 @@ class _Lane:
                 "fingerprint": data.fingerprint,
             },
         }
+
+
+def _policies(registry: Registry, name: str) -> Mapping[str, PolicyFactory]:
+    """Return the built-in policies, and the plug-in of this name if there is one."""
+    if name not in registry.names("retention"):
+        return BUILT_IN_POLICIES
+    return {**BUILT_IN_POLICIES, name: registry.get("retention", name)}
 
 
 def _steps(data: MarketData, config: BacktestConfig) -> tuple[int, int]:

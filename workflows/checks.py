@@ -61,6 +61,7 @@ def suspicions(experiment: Experiment, root: Node, known: Vocabulary) -> Iterato
     yield from _small_percentages(root, ())
     yield from _unused_path(experiment, root)
     yield from _size_beyond_leverage(experiment, root)
+    yield from _trades_that_never_close(experiment, root, known.events)
 
 
 def _value(root: Node, *path: str) -> Content:
@@ -198,3 +199,13 @@ def _size_beyond_leverage(experiment: Experiment, root: Node) -> Iterator[Proble
     if sizing.type == "percent_equity" and leverage is not None and sizing.value > leverage:
         message = f"{sizing.value} times equity is more than risk.max_leverage, {leverage}, allows"
         yield _problem(root, ("portfolio", "sizing", "value"), message)
+
+
+def _trades_that_never_close(
+    experiment: Experiment, root: Node, known: Collection[str]
+) -> Iterator[Problem]:
+    traced, policy = experiment.event_tracing or (), experiment.retention_policy or "trade_complete"
+    never_close = policy in {"trade_complete", "minimal"} and "POSITION_CLOSE" not in traced
+    if never_close and {"FILL", "POSITION_OPEN"} & set(traced) and set(traced) <= set(known):
+        message = f"without POSITION_CLOSE, {policy} sees no trade close and keeps what it may"
+        yield _problem(root, ("event_tracing",), message)

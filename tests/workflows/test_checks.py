@@ -195,3 +195,21 @@ def test_an_unknown_event_is_a_mistake_under_strict(mistakes: Mistakes) -> None:
     assert mistakes(HEAD + "event_tracing: [FILLS]\nstrict: true\n") == [
         "4:17: event_tracing.0: unknown name 'FILLS' (did you mean 'FILL'?)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "warned"),
+    [
+        ("event_tracing: [FILL]", True),
+        ("event_tracing: [FILL]\nretention_policy: minimal", True),
+        ("event_tracing: [FILL]\nretention_policy: sliding_window", False),
+        ("event_tracing: [FILL, POSITION_CLOSE]", False),
+        ("event_tracing: []", False),
+    ],
+)
+def test_tracing_trades_that_are_never_seen_to_close_is_warned_about(
+    load: Load, lines: str, *, warned: bool
+) -> None:
+    warnings = [str(it) for it in load(HEAD + lines).warnings]
+
+    assert any("without POSITION_CLOSE" in it for it in warnings) == warned

@@ -11,8 +11,11 @@ import pytest
 import admf
 from admf.containers import Bar
 from admf.containers.strategies import Context, Strategy
+from admf.containers.strategies.baseline import BuyAndHold
 from admf.engine.errors import ConfigError, DataError, ResultExistsError
+from admf.engine.retention import SlidingWindow
 from admf.workflows.outcome import Progress
+from admf.workflows.plugins import installed_plugins
 from admf.workflows.runner import Runner, run_async
 
 pytestmark = pytest.mark.anyio
@@ -241,3 +244,24 @@ async def test_the_hosts_loop_runs_while_a_strategy_does_not_act(
     bars = len(clock.turns_seen)
     assert bars == 2148
     assert len(set(clock.turns_seen)) >= bars // 16  # a look at the clock every 16 bars
+
+
+async def test_a_retention_policy_and_a_strategy_of_ones_own_are_used_by_name(
+    tmp_path: Path,
+) -> None:
+    registry = installed_plugins()
+    registry.register("retention", "last_two", lambda _: SlidingWindow(2))
+    registry.register("strategies", "hold", BuyAndHold)
+    runner = Runner(results_root=tmp_path, registry=registry)
+    experiment = {
+        **GOOG,
+        "strategy": {"type": "hold"},
+        "retention_policy": "last_two",
+        "event_tracing": ["PORTFOLIO_UPDATE"],
+        "results_storage": "memory",
+    }
+    result = await runner.run(experiment)
+    results = result.phases["backtest"].phase_results
+    assert results is not None
+    tracer = results["containers/portfolio_001_results.json"]["tracer"]
+    assert (tracer["policy"], tracer["retained"], tracer["observed"]) == ("last_two", 2, 2148)
