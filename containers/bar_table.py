@@ -64,11 +64,8 @@ class BarTable:
         return int(self._row_at[symbol][step])
 
     def last_close(self, symbol: str, step: int) -> float:
-        """Return a symbol's latest close at the end of a step; NaN before its first bar.
-
-        Step -1 stands for the end of the block before.
-        """
-        row = int(self._last_row[symbol][step]) if step >= 0 else -1
+        """Return a symbol's latest close at the end of a step; NaN before its first bar."""
+        row = int(self._last_row[symbol][step])
         return self.close[row] if row >= 0 else self._closes_before.get(symbol, np.nan)
 
     def closes(self, symbol: str) -> NDArray[np.float64]:

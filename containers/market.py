@@ -126,7 +126,5 @@ class Quotes:
     def price(self, symbol: str) -> float:
         """Return the latest price: this step's close or open, or else the last close before."""
         table = self.here
-        if self.closed:
-            return table.last_close(symbol, self.step)
-        row = table.row_at(symbol, self.step)
-        return table.open[row] if row >= 0 else table.last_close(symbol, self.step - 1)
+        row = -1 if self.closed else table.row_at(symbol, self.step)
+        return table.open[row] if row >= 0 else table.last_close(symbol, self.step)

@@ -233,7 +233,7 @@ class _Marks:
             self._steps.append(step)
             self._cash.append(0.0)
             for quantities in self._holdings.values():
-                quantities.append(quantities[-1])
+                quantities.append(0.0)
         self._cash[-1] = self._account.cash
         for symbol in self._account.positions:
             self._holdings.setdefault(symbol, [0.0] * len(self._steps))
@@ -242,7 +242,7 @@ class _Marks:
 
     def take(self, steps: int) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
         """Return cash and units of each symbol at each step of a block, and begin the next."""
-        lengths = np.diff(np.array([*self._steps, steps]).clip(0, steps))
+        lengths = np.diff(np.array([*self._steps, steps]).clip(0))
         cash = np.repeat(np.array(self._cash), lengths)
         held = {s: np.repeat(np.array(q), lengths) for s, q in self._holdings.items()}
         self._steps, self._cash = [-1], [self._account.cash]

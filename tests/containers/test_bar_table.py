@@ -57,13 +57,11 @@ def test_the_last_close_lives_until_the_next_bar() -> None:
     assert [whole.last_close("A", step) for step in range(5)] == [100, 100, 102, 103, 103]
     assert whole.closes("A").tolist() == [100, 100, 102, 103, 103]
     assert math.isnan(whole.last_close("B", 0))
-    assert math.isnan(whole.last_close("B", -1))
     np.testing.assert_array_equal(whole.closes("B"), [np.nan, 201, 202, 202, 204])
 
 
 def test_a_block_knows_the_closes_before_it() -> None:
     later = table(3, 5, A=102.0, B=202.0)
-    assert later.last_close("B", -1) == 202.0
     assert later.last_close("B", 0) == 202.0
     assert later.closes("B").tolist() == [202, 204]
     assert later.closes("A").tolist() == [103, 103]

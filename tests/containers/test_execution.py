@@ -403,6 +403,15 @@ def test_a_target_asked_for_again_and_again_trades_once() -> None:
     assert result.cancels == [(step, step, "nothing_to_do") for step in range(2, 6)]
 
 
+def test_what_rounding_leaves_of_a_target_is_not_traded() -> None:
+    plan = dict.fromkeys(range(200), lambda ctx: ctx.target(1))
+    bars = [
+        (price, price, price, price) for price in (97.3 + (i * 7919 % 101) / 7 for i in range(200))
+    ]
+    result = run(script(plan), bars, execution={"commission": {"value": 0.001}, "slippage_bps": 5})
+    assert [fill[:2] for fill in result.fills] == [(1, "buy")]
+
+
 def test_a_target_of_part_of_the_equity_is_kept_by_rebalancing() -> None:
     # 50 units at 100; at 200 the equity is 15000, half of it 37.5 units; at 100 it is 11250
     plan = dict.fromkeys(range(3), lambda ctx: ctx.target(0.5))

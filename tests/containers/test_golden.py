@@ -1,4 +1,4 @@
-"""A whole trace, committed and replayed; run this file to write it anew after a wanted change."""
+"""A whole trace, committed and replayed; `python -m tests.containers.test_golden` renews it."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def test_a_table_goes_on_where_the_one_before_ended() -> None:
     assert [it.first_step for it in (first, second, third)] == [0, 1, 2]
     assert [it.is_last for it in (first, second, third)] == [False, False, True]
     assert second.last_close("A", 0) == 100
-    assert third.last_close("B", -1) == 201
-    assert third.last_close("A", -1) == 100
+    assert second.last_close("B", 0) == 201
+    assert third.closes("B").tolist() == [202, 202, 204]
 
 
 def test_the_bars_and_features_of_a_window() -> None:
@@ -80,6 +80,9 @@ def test_a_quote_is_what_is_known_at_that_moment() -> None:
     quotes.move_to(table, 2, closed=True)
     assert (quotes.price("A"), quotes.price("B")) == (102, 202)
     quotes.move_to(table, 3, closed=False)
+    assert (quotes.price("A"), quotes.price("B")) == (102.5, 202)
+    (later,) = tables(market(), 0, 3, 4)[1:]
+    quotes.move_to(later, 0, closed=False)
     assert (quotes.price("A"), quotes.price("B")) == (102.5, 202)
 
 

@@ -95,8 +95,9 @@ def test_excursions_of_a_short_trade_are_mirrored() -> None:
 
 
 def test_excursions_of_fills_at_the_close_leave_out_the_entry_bar_and_count_the_exit_bar() -> None:
-    trade = closed({1: lambda ctx: ctx.buy(10), 3: lambda ctx: ctx.close()}, fill_on="close")
-    # in at 110, out at the close of bar 3, 100; lowest 70, highest 150
+    bars = [(100, 200, 50, 110), (110, 140, 95, 120), (120, 150, 70, 100)]
+    trade = closed({0: lambda ctx: ctx.buy(10), 2: lambda ctx: ctx.close()}, bars, fill_on="close")
+    # in at 110, out at the close of bar 2, 100; lowest 70, highest 150
     assert (trade.entry_price, trade.exit_price, trade.bars_held) == (110, 100, 2)
     assert (trade.mae, trade.mfe) == (approx(70 / 110 - 1), approx(150 / 110 - 1))
 

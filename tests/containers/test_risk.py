@@ -109,6 +109,11 @@ def test_a_drawdown_flattens_and_refuses_from_then_on() -> None:
     assert result.document["trades"][0]["exit_reason"] == "max_drawdown"
 
 
+def test_a_drawdown_is_noticed_while_the_strategy_has_nothing_to_say() -> None:
+    result = run("buy_and_hold", FALL, risk={"max_drawdown_pct": 10})
+    assert [fill[:2] for fill in result.fills] == [(1, "buy"), (3, "sell")]
+
+
 def test_the_drawdown_is_measured_from_the_peak_of_the_closes() -> None:
     # peak 12000 at the close of bar 2; 10800 is 10 % below, 10810 is not
     bars = [*flat(100, 2), (100, 130, 100, 120), (110, 115, 100, 108.1), *flat(108, 2)]
