@@ -116,14 +116,13 @@ class Order(Event, frozen=True, gc=False, tag="ORDER"):
 
 
 class Reject(Event, frozen=True, gc=False, tag="REJECT"):
-    """A refusal by risk or execution; ``order_id`` is 0 when no order existed yet."""
+    """An order that was refused, and why."""
 
     key_field: ClassVar[str | None] = "symbol"
 
     symbol: str
     order_id: int
     reason: str
-    detail: str = ""
 
 
 class Cancel(Event, frozen=True, gc=False, tag="CANCEL"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from inspect import isawaitable
-from itertools import islice
+from itertools import islice, repeat
 from time import monotonic
 from typing import Any
 
@@ -65,7 +65,7 @@ class Dispatcher(Scope):
         drive.look()
         try:
             while queue:
-                for _ in range(len(queue)):
+                for _ in repeat(None, len(queue)):
                     item = pop()
                     event = item[0]
                     if type(event) is not cls:
