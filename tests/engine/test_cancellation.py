@@ -227,8 +227,8 @@ def test_nothing_is_lost_or_left_on_a_real_disk(make_window, mode, tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
     for thread in set(threading.enumerate()) - threads:
         thread.join(5)
-    assert set(threading.enumerate()) == threads
-    assert open_descriptors() == descriptors
+    assert set(threading.enumerate()) <= threads  # one of an earlier test may have ended since
+    assert open_descriptors() <= descriptors
 
 
 async def hang() -> None:

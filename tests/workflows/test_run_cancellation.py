@@ -110,7 +110,7 @@ def test_a_run_that_is_cancelled_anywhere_leaves_whole_files_and_nothing_else(
     for thread in set(threading.enumerate()) - threads:
         thread.join(5)
     assert set(threading.enumerate()) <= threads
-    assert open_descriptors() == descriptors
+    assert open_descriptors() <= descriptors
 
 
 @pytest.mark.anyio
