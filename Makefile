@@ -16,7 +16,7 @@ help: ## List the targets
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . --group dev --group oracles
+	$(BIN)/python -m pip install --quiet --editable '.[search]' --group dev --group oracles
 	@touch $@
 
 demo: $(STAMP) ## Run a study on the bundled sample data and print its summary

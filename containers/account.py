@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Self
 
 import msgspec
 
+from admf.containers.config import CarriedAccount, CarriedPosition, CarriedTargets
 from admf.containers.events import Fill, FillMoment, PositionSide
 
 __all__ = ["Account", "Position"]
@@ -16,12 +19,14 @@ class Position(msgspec.Struct):
 
     Args:
         direction: 1 for long, -1 for short.
+        opening_price: Price of the first entry.
         quantity: Units now, positive.
         entered: Units entered in total.
         entry_value: Sum of quantity * price of the entries, quote currency.
         exited: Units left in total.
         exit_value: Sum of quantity * price of the exits.
         commission: Of all fills so far.
+        entry_equity: Equity just before the entry, quote currency; NaN if it is not known.
     """
 
     position_id: str
@@ -29,12 +34,56 @@ class Position(msgspec.Struct):
     direction: int
     entry_ts: int
     entry_moment: FillMoment
+    opening_price: float
     quantity: float = 0.0
     entered: float = 0.0
     entry_value: float = 0.0
     exited: float = 0.0
     exit_value: float = 0.0
     commission: float = 0.0
+    entry_equity: float = math.nan
+
+    @classmethod
+    def of(cls, carried: CarriedPosition) -> Self:
+        """Return a position as another window left it."""
+        entered = carried.quantity if carried.entered is None else carried.entered
+        value = (
+            entered * carried.entry_price if carried.entry_value is None else carried.entry_value
+        )
+        return cls(
+            carried.position_id,
+            carried.symbol,
+            carried.direction,
+            carried.entry_ts,
+            carried.entry_moment,
+            carried.entry_price if carried.opening_price is None else carried.opening_price,
+            quantity=carried.quantity,
+            entered=entered,
+            entry_value=value,
+            exited=carried.exited,
+            exit_value=carried.exit_value,
+            commission=carried.commission,
+            entry_equity=math.nan if carried.entry_equity is None else carried.entry_equity,
+        )
+
+    def carried(self) -> CarriedPosition:
+        """Return the position as another window can take it over."""
+        return CarriedPosition(
+            symbol=self.symbol,
+            direction=1 if self.direction > 0 else -1,
+            quantity=self.quantity,
+            entry_price=self.entry_price,
+            entry_ts=self.entry_ts,
+            commission=self.commission,
+            position_id=self.position_id,
+            entry_moment=self.entry_moment,
+            opening_price=self.opening_price,
+            entered=self.entered,
+            entry_value=self.entry_value,
+            exited=self.exited,
+            exit_value=self.exit_value,
+            entry_equity=None if math.isnan(self.entry_equity) else self.entry_equity,
+        )
 
     @property
     def side(self) -> PositionSide:
@@ -86,6 +135,21 @@ class Account:
         self.positions: dict[str, Position] = {}
         self._opened = 0
 
+    @classmethod
+    def of(cls, carried: CarriedAccount) -> Self:
+        """Return an account as another window left it."""
+        account = cls(carried.cash)
+        account.positions = {it.symbol: Position.of(it) for it in carried.positions}
+        account._opened = carried.opened
+        return account
+
+    def carried(self, wanted: CarriedTargets | None = None) -> CarriedAccount:
+        """Return the account as another window can take it over."""
+        positions = tuple(position.carried() for position in self.positions.values())
+        return CarriedAccount(
+            cash=self.cash, positions=positions, opened=self._opened, wanted=wanted
+        )
+
     def quantity(self, symbol: str) -> float:
         """Return the units held, negative when short."""
         position = self.positions.get(symbol)
@@ -120,7 +184,9 @@ class Account:
         return position
 
     def _open(self, fill: Fill, direction: int) -> Position:
-        position = Position(fill.position_id, fill.symbol, direction, fill.ts, fill.moment)
+        position = Position(
+            fill.position_id, fill.symbol, direction, fill.ts, fill.moment, fill.price
+        )
         self._opened += 1
         self.positions[fill.symbol] = position
         return position

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from admf.containers.config import DataConfig
 from admf.containers.features import FeatureStore
+from admf.containers.price_path import PricePathConfig, resampled
 from admf.containers.readers import load_market_data
 
 __all__ = ["DataCatalog", "UserModules"]
+
+_KEPT_PATHS = 2
 
 
 class DataCatalog:
@@ -22,6 +25,7 @@ class DataCatalog:
     def __init__(self, frames: Mapping[str, object] | None = None) -> None:
         self._frames = frames
         self._stores: dict[tuple[DataConfig, str | None], FeatureStore] = {}
+        self._paths: dict[tuple[DataConfig, str | None, PricePathConfig], FeatureStore] = {}
 
     def load(self, config: DataConfig, benchmark: str | None = None) -> FeatureStore:
         """Return the features of a data set, which hold its market data; reads it if need be.
@@ -35,6 +39,26 @@ class DataCatalog:
             data = load_market_data(config, frames=self._frames, extra_symbols=extra)
             self._stores[key] = FeatureStore(data)
         return self._stores[key]
+
+    def load_path(
+        self, config: DataConfig, path: PricePathConfig, benchmark: str | None = None
+    ) -> FeatureStore:
+        """Return the features of a price path drawn from a data set.
+
+        The last two paths are kept, since the windows of a sequence on one path come one after the
+        other; earlier ones are drawn again, to the same bits, when somebody asks.
+
+        Raises:
+            DataError: The data cannot be used, or the path not be drawn.
+        """
+        key = (config, benchmark, path)
+        store = self._paths.pop(key, None)
+        if store is None:
+            store = FeatureStore(resampled(self.load(config, benchmark).market_data, path))
+        self._paths[key] = store  # to the end: the last one to go
+        while len(self._paths) > _KEPT_PATHS:
+            del self._paths[next(iter(self._paths))]
+        return store
 
 
 class UserModules:

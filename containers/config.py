@@ -7,12 +7,19 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from admf.containers.events import FillMoment
+from admf.containers.price_path import PricePathConfig
+
 __all__ = [
     "BacktestConfig",
+    "CarriedAccount",
+    "CarriedPosition",
+    "CarriedTargets",
     "CommissionConfig",
     "DataConfig",
     "ExecutionConfig",
     "LaneConfig",
+    "LanePruning",
     "PortfolioConfig",
     "RiskConfig",
     "SizingConfig",
@@ -21,6 +28,7 @@ __all__ = [
 
 PositiveFloat: TypeAlias = Annotated[float, Meta(gt=0)]
 PositiveInt: TypeAlias = Annotated[int, Meta(gt=0)]
+NonNegativeInt: TypeAlias = Annotated[int, Meta(ge=0)]
 NonNegativeFloat: TypeAlias = Annotated[float, Meta(ge=0)]
 Percent: TypeAlias = Annotated[float, Meta(gt=0, lt=100, description="percent: 5 means 5 %")]
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -133,12 +141,82 @@ class ExecutionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     close_at_end: bool = False
 
 
+class CarriedPosition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A position that a lane holds when its window begins.
+
+    Args:
+        direction: 1 for long, -1 for short.
+        quantity: Units held.
+        entry_price: Quantity-weighted mean price of the entries.
+        entry_ts: Time of the entry bar, ns UTC.
+        commission: Of all its fills so far, quote currency.
+        entry_moment: When in that bar it was entered.
+        opening_price: Price of the first entry, from which percentage stops are counted; None:
+            ``entry_price``.
+        entered: Units entered in total; None: ``quantity``.
+        entry_value: Sum of quantity * price of the entries; None: ``entered * entry_price``.
+        exited: Units left already.
+        exit_value: Sum of quantity * price of the exits.
+        entry_equity: Equity just before the entry, quote currency; None if it is not known.
+    """
+
+    symbol: str
+    direction: Literal[1, -1]
+    quantity: PositiveFloat
+    entry_price: PositiveFloat
+    entry_ts: int
+    commission: float = 0.0
+    position_id: str
+    entry_moment: FillMoment = "open"
+    opening_price: PositiveFloat | None = None
+    entered: PositiveFloat | None = None
+    entry_value: PositiveFloat | None = None
+    exited: NonNegativeFloat = 0.0
+    exit_value: NonNegativeFloat = 0.0
+    entry_equity: float | None = None
+
+
+class CarriedTargets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a columnar strategy asked for last.
+
+    Args:
+        strategy: The strategy, with all of its parameters.
+        targets: Exposure by symbol, but for those whose order was still waiting.
+    """
+
+    strategy: StrategyConfig
+    targets: dict[str, float]
+
+
+class CarriedAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The account with which a lane begins its window, as another window left it.
+
+    Orders are not carried: the percentage stops of `RiskConfig` are placed again, but working
+    orders and the brackets of a strategy are not.
+
+    Args:
+        cash: Quote currency.
+        positions: The open positions, one for each symbol at most.
+        opened: Positions opened so far, from which the ids of the next ones follow.
+        wanted: Targets that the same strategy need not signal again. Without them, and for any
+            other strategy or parameters, the first known target is always signalled, even 0.
+    """
+
+    cash: float
+    positions: tuple[CarriedPosition, ...] = ()
+    opened: NonNegativeInt = 0
+    wanted: CarriedTargets | None = None
+
+
 class LaneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One lane: a strategy with its parameters, its portfolio, its risk limits and its costs.
 
     Args:
         lane_id: Three digits or more, e.g. ``001``; the portfolio becomes ``portfolio_001``.
         seed: Seed of the lane's own random generator.
+        parameters: The point of a parameter space that the lane is, by dotted name (``fast``,
+            ``risk.stop_loss_pct``); only told in results, the other settings hold it already.
+        carried: The account to begin with, instead of the initial capital in cash.
     """
 
     lane_id: str
@@ -147,6 +225,31 @@ class LaneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     risk: RiskConfig = RiskConfig()
     execution: ExecutionConfig = ExecutionConfig()
     seed: int = 0
+    parameters: dict[str, Any] = {}
+    carried: CarriedAccount | None = None
+
+
+class LanePruning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a lane is given up before its window ends.
+
+    The lane is looked at after ``after_bars`` time steps of the window, and then after every
+    ``every_bars`` more.
+
+    Args:
+        max_drawdown_pct: Percent below a peak so far at which it ends.
+        metric: Name of a metric that ends it when it is beyond ``threshold``; undefined is not.
+        threshold: In the metric's own unit.
+        maximize: Whether lower than the threshold is worse, otherwise higher.
+        after_bars: Time steps before the first look.
+        every_bars: Time steps between two looks.
+    """
+
+    max_drawdown_pct: Percent | None = None
+    metric: str | None = None
+    threshold: float | None = None
+    maximize: bool = True
+    after_bars: PositiveInt
+    every_bars: PositiveInt
 
 
 class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,6 +263,11 @@ class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         benchmark: Symbol that alpha, beta and information ratio are measured against.
         start_ts: First time step of the window, ns UTC, inclusive; None for the data's first.
         end_ts: End of the window, ns UTC, exclusive; None for the data's end.
+        warmup: Time steps before the window that indicators see; None for all there are.
+        return_blocks: Consecutive groups of returns that each lane's report sums up; 0 for none.
+        series: Write ``series.json`` with every mark and trade of each lane, whatever is traced.
+        pruning: When a lane is given up before the window ends; None for never.
+        price_path: Which path drawn from the bars takes their place; None for the real ones.
     """
 
     data: DataConfig
@@ -169,3 +277,8 @@ class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     benchmark: str | None = None
     start_ts: int | None = None
     end_ts: int | None = None
+    warmup: NonNegativeInt | None = None
+    return_blocks: NonNegativeInt = 0
+    series: bool = False
+    pruning: LanePruning | None = None
+    price_path: PricePathConfig | None = None

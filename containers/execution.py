@@ -95,6 +95,10 @@ class ExecutionContainer(Container):
         """Whether there are working orders, so that the next bar has to be looked at."""
         return bool(self._working)
 
+    def awaits(self, symbol: str) -> bool:
+        """Whether an order to reach a target is still working."""
+        return any(working.is_target for working in self._of(symbol))
+
     # -- the lane's turns -------------------------------------------------------------------------
 
     def open_bar(self, symbol: str, ts: int) -> None:

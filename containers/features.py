@@ -45,6 +45,15 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         params = (repr(float(value)).removesuffix(".0") for value in self.params)
         return "_".join((self.function, *params, *filter(None, (self.on, self.output))))
 
+    def resolve(self) -> tuple[Indicator, int]:
+        """Return the indicator, and which of its outputs is meant.
+
+        Raises:
+            ConfigError: There is no such indicator, or it does not take these arguments.
+        """
+        indicator = resolve_indicator(self.function, self.params, self.on)
+        return indicator, indicator.output_index(self.output)
+
 
 class FeatureStore:
     """Computes indicators over whole data sets and keeps the columns for all who ask.
@@ -81,8 +90,7 @@ class FeatureStore:
             ConfigError: There is no such indicator, or it does not take these arguments.
             DataError: There is no such symbol.
         """
-        indicator = resolve_indicator(spec.function, spec.params, spec.on)
-        output = indicator.output_index(spec.output)
+        indicator, output = spec.resolve()
         outputs = self._take((symbol, indicator))
         if outputs is None:
             outputs = self._keep((symbol, indicator), self._compute(symbol, indicator))

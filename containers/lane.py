@@ -9,6 +9,7 @@ from admf.containers.events import Bar, Features
 from admf.containers.execution import ExecutionContainer
 from admf.containers.market import Market, Quotes
 from admf.containers.portfolio import PortfolioContainer
+from admf.containers.pruning import Pruner
 from admf.containers.risk import RiskContainer
 from admf.containers.strategy import StrategyContainer
 from admf.engine.block import Block
@@ -43,6 +44,7 @@ class LaneContainer(Container):
         execution: Fills orders.
         portfolio: Books fills and marks.
         close_at_end: Close what is open at the window's last close.
+        pruner: Says when the lane is given up; None for never.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class LaneContainer(Container):
         execution: ExecutionContainer,
         portfolio: PortfolioContainer,
         close_at_end: bool,
+        pruner: Pruner | None = None,
         depends_on: Sequence[str] = (),
     ) -> None:
         super().__init__(container_id, "lane", scope=scope, depends_on=depends_on)
@@ -67,6 +70,7 @@ class LaneContainer(Container):
         self._execution = execution
         self._portfolio = portfolio
         self._close_at_end = close_at_end
+        self._pruner = pruner
         self._bars: Block[Bar] | None = None
 
     async def on_start(self) -> None:
@@ -78,15 +82,30 @@ class LaneContainer(Container):
         self._bars = bars
 
     def _on_features(self, _: Block[Features]) -> None:
-        if self._bars is not None:
+        if self._bars is not None and self._portfolio.pruned_at is None:
             self.scope.advance(self._walk(self._market.table(self._bars)))
 
     def _walk(self, table: BarTable) -> Iterator[None]:
-        step = 0
+        if table.first_step == 0 and self._portfolio.account.positions:
+            self._quotes.move_to(table, 0, closed=False)
+            self._risk.guard_carried(self._market.best_price)
+            yield
+        self._strategy.begin(table)
+        start = 0
+        for stop in self._looks(table):
+            yield from self._walk_to(table, start, stop)
+            self._portfolio.mark(table, stop)
+            yield  # so that the marks are in the metrics
+            if self._gives_up(table, stop):
+                return
+            start = stop
+        yield from self._walk_to(table, start, table.steps)
+        yield from self._end(table)
+
+    def _walk_to(self, table: BarTable, start: int, stop: int) -> Iterator[None]:
+        step = self._next_step(table, start)
         try:
-            self._strategy.begin(table)
-            step = self._next_step(table, 0)
-            while step < table.steps:
+            while step < stop:
                 yield from self._open(table, step)
                 yield from self._close(table, step)
                 step = self._next_step(table, step + 1)
@@ -95,10 +114,26 @@ class LaneContainer(Container):
         except UserCodeError:  # what the lane did before is reported all the same
             self._portfolio.mark(table, step)
             raise
+
+    def _end(self, table: BarTable) -> Iterator[None]:
         self._quotes.move_to(table, table.steps - 1, closed=True)
         if table.is_last and self._close_at_end:
             yield from self._close_out()
+        elif table.is_last:
+            targets = self._strategy.targets.items()
+            self._portfolio.reach_end({s: t for s, t in targets if not self._execution.awaits(s)})
         self._portfolio.mark(table, table.steps)
+
+    def _looks(self, table: BarTable) -> list[int]:
+        return [] if self._pruner is None else self._pruner.looks(table.first_step, table.steps)
+
+    def _gives_up(self, table: BarTable, stop: int) -> bool:
+        """End the lane at the step before ``stop`` if it is hopeless."""
+        if self._pruner is None or not self._pruner.gives_up(self._portfolio.metric):
+            return False
+        self._quotes.move_to(table, stop - 1, closed=True)
+        self._portfolio.prune()
+        return True
 
     def _next_step(self, table: BarTable, step: int) -> int:
         if self._execution.busy or self._risk.watches_equity:

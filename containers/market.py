@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
+from admf.containers.account import Position
 from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar
 from admf.containers.features import FeatureStore, FeatureWindow
@@ -19,7 +22,7 @@ class Market:
 
     Args:
         data: The bars of the whole data set.
-        features: Their features.
+        features: The features of these bars, or of a part of them that holds the window.
         start_step: First time step of the window.
         stop_step: The step after its last.
         benchmark: Symbol to compare with, traded or extra.
@@ -41,6 +44,18 @@ class Market:
         self.symbols = data.symbols
         self._benchmark = None if benchmark is None else data.last_closes(benchmark)
         self._table: BarTable | None = None
+        first, last = data.ts[start_step], data.ts[stop_step - 1]
+        self._feature_steps = features.market_data.step_range(int(first), int(last) + 1)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the window's own bars, and of nothing that comes after them."""
+        return self.data.part(self.start_step, self.stop_step).fingerprint
+
+    @property
+    def ts(self) -> NDArray[np.int64]:
+        """int64 (steps,), the time steps of the window."""
+        return self.data.ts[self.start_step : self.stop_step]
 
     def bars(self, symbol: str) -> Bars:
         """Return a symbol's bars in the window."""
@@ -48,7 +63,8 @@ class Market:
 
     def feature_window(self, symbol: str) -> FeatureWindow:
         """Return the features of a symbol's bars in the window."""
-        return self.features.window(symbol, *self._range(symbol))
+        rows = self.features.market_data.bar_range(symbol, *self._feature_steps)
+        return self.features.window(symbol, *rows)
 
     def table(self, block: Block[Bar]) -> BarTable:
         """Return a published block as a table; the lanes ask for it one after the other."""
@@ -65,18 +81,50 @@ class Market:
         return self._benchmark[first : first + table.steps]
 
     def closes_before(self, symbol: str, ts: int, count: int) -> NDArray[np.float64]:
-        """Return a symbol's last ``count`` closes (or fewer) of bars before a time."""
-        bars = self.data.bars(symbol)
+        """Return a symbol's last ``count`` closes (or fewer) of bars before a time.
+
+        They reach back as far as indicators do.
+        """
+        bars = self.features.market_data.bars(symbol)
         stop = int(np.searchsorted(bars.ts, ts))
         return bars.close[max(0, stop - count) : stop]
+
+    def close_before(self, symbol: str) -> float | None:
+        """Return a symbol's last close before the window; None if it has no bar there."""
+        start, _ = self._range(symbol)
+        return float(self.data.bars(symbol).close[start - 1]) if start else None
+
+    def begins_with(self, symbol: str) -> bool:
+        """Whether a symbol has a bar at the first time step of the window."""
+        bars = self.bars(symbol)
+        return len(bars) > 0 and bool(bars.ts[0] == self.ts[0])
+
+    def best_price(self, position: Position) -> float:
+        """Return the best price before the window that a trailing stop of a position has seen.
+
+        Of the bar in which it was entered between open and close only the close is known to have
+        come after the entry.
+        """
+        bars = self.data.bars(position.symbol)
+        entry = int(np.searchsorted(bars.ts, position.entry_ts, side="right")) - 1
+        stop, _ = self._range(position.symbol)
+        rows = slice(max(entry, 0) + (position.entry_moment != "open"), stop)
+        seen = [position.opening_price]
+        if position.entry_moment == "intrabar" and entry >= 0:
+            seen.append(float(bars.close[entry]))
+        if position.direction > 0:
+            return max(*seen, float(bars.high[rows].max(initial=seen[0])))
+        return min(*seen, float(bars.low[rows].min(initial=seen[0])))
 
     def _range(self, symbol: str) -> tuple[int, int]:
         return self.data.bar_range(symbol, self.start_step, self.stop_step)
 
     def _next_table(self, block: Block[Bar], before: BarTable | None) -> BarTable:
         first = 0 if before is None else before.first_step + before.steps
-        closes = {}
-        if before is not None:
+        if before is None:
+            known = {name: self.close_before(name) for name in self.symbols}
+            closes = {name: close for name, close in known.items() if close is not None}
+        else:
             closes = {name: before.last_close(name, before.steps - 1) for name in self.symbols}
         return BarTable(
             block,

@@ -156,6 +156,25 @@ class MarketData:
         columns = {name: _joined(parts, name)[order] for name in _COLUMNS}
         return Block(Bar, {"symbol": DictionaryColumn(codes[order], self.symbols), **columns})
 
+    def part(self, step_start: int, step_stop: int) -> MarketData:
+        """Return the bars of a range of time steps as market data of their own.
+
+        What lies outside cannot be seen from there; the arrays are views. Of extra symbols it has
+        the bars from the first of the time steps to the last.
+
+        Raises:
+            ValueError: The range has no time steps.
+        """
+        span = self.ts[step_start:step_stop]
+        if not len(span):
+            raise ValueError(f"there are no time steps from {step_start} to {step_stop}")
+        parts = {name: _between(bars, span[0], span[-1]) for name, bars in self._bars.items()}
+        return MarketData(
+            [parts[name] for name in self.symbols],
+            extras=[parts[name] for name in self.extra_symbols],
+            timeframe=self.timeframe,
+        )
+
     def last_closes(self, symbol: str) -> FloatArray:
         """Return the latest close known at each time step.
 
@@ -200,6 +219,11 @@ def _frozen(values: ArrayLike, dtype: type[np.int64 | np.float64]) -> NDArray[An
     array: NDArray[Any] = np.asarray(values, dtype=dtype, order="C").view()
     array.flags.writeable = False
     return array
+
+
+def _between(bars: Bars, first: np.int64, last: np.int64) -> Bars:
+    start, stop = np.searchsorted(bars.ts, first), np.searchsorted(bars.ts, last, side="right")
+    return bars[int(start) : int(stop)]
 
 
 def _joined(parts: Sequence[Bars], name: str) -> NDArray[Any]:

@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from admf.containers.account import Account, Position
 from admf.containers.bar_table import BarTable
-from admf.containers.config import PortfolioConfig
+from admf.containers.config import (
+    CarriedAccount,
+    CarriedTargets,
+    LaneConfig,
+    PortfolioConfig,
+    StrategyConfig,
+)
 from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen, Reject
 from admf.containers.market import Market, Quotes
+from admf.containers.marks import Marks
 from admf.containers.metrics.history import Trade
+from admf.containers.metrics.portfolio import MetricsResult
 from admf.containers.metrics.tracer import MetricsEventTracer
 from admf.containers.times import iso_utc
 from admf.engine.block import Block
@@ -47,10 +54,17 @@ class PortfolioContainer(Container):
         config: Capital and sizing.
         scope: The lane's scope.
         tracer: Folds the lane's events into metrics, trades and the equity curve.
+        account: Cash and positions; from now on only the portfolio changes them.
         market: The window's market data.
         quotes: The lane's place in it.
-        parameters: The strategy's parameters, defaults included.
+        lane: The lane's settings.
+        strategy: The strategy with its parameters, defaults included.
         head: What the result file says about the lane besides its results.
+
+    Attributes:
+        account: The lane's cash and positions.
+        lane_id: Id of the lane.
+        pruned_at: Time of the last mark, ns UTC, if the lane was given up early; otherwise None.
     """
 
     def __init__(
@@ -60,23 +74,32 @@ class PortfolioContainer(Container):
         *,
         scope: Bus,
         tracer: MetricsEventTracer,
+        account: Account,
         market: Market,
         quotes: Quotes,
-        parameters: Mapping[str, object],
+        lane: LaneConfig,
+        strategy: StrategyConfig,
         head: Mapping[str, object],
         depends_on: Sequence[str] = (),
     ) -> None:
         super().__init__(
             container_id, "portfolio", config, scope=scope, tracer=tracer, depends_on=depends_on
         )
-        self.account = Account(config.initial_capital)
+        self.account = account
+        self.lane_id = lane.lane_id
+        self.pruned_at: int | None = None
         self._metrics = tracer
         self._market = market
         self._quotes = quotes
-        self._parameters = parameters
+        self._lane = lane
+        self._strategy = strategy
         self._head = head
-        self._marks = _Marks(self.account)
+        self._marks = Marks(account)
+        self._marked = 0
+        self._targets: Mapping[str, float] | None = None
         self._rejects: Counter[str] = Counter()
+        for position in account.positions.values():
+            tracer.entered(position.position_id, position.entry_equity)
 
     async def on_start(self) -> None:
         """Book every fill of the lane, and count what was refused."""
@@ -85,30 +108,65 @@ class PortfolioContainer(Container):
 
     @property
     def parameters(self) -> Mapping[str, object]:
-        """The strategy's parameters, defaults included."""
-        return self._parameters
+        """The strategy's parameters, defaults included, and settings of the parameter space."""
+        settings = {name: it for name, it in self._lane.parameters.items() if "." in name}
+        return {**self._strategy.params, **settings}
 
     @property
     def rejects(self) -> Mapping[str, int]:
         """Refused orders by reason."""
         return dict(sorted(self._rejects.items()))
 
-    def metrics(self) -> Mapping[str, float | None]:
+    def metrics(self) -> MetricsResult:
         """Return the metrics up to now."""
-        return self._metrics.metrics().values
+        return self._metrics.metrics()
+
+    def metric(self, name: str) -> float | None:
+        """Return one metric up to now.
+
+        Raises:
+            KeyError: There is no such metric.
+        """
+        return self._metrics.metric(name)
 
     def trades(self) -> list[Trade]:
         """Return the closed trades that are kept."""
         return self._metrics.trades()
+
+    def series(self) -> Mapping[str, object]:
+        """Return every mark and every closed trade, as fields of `LaneSeries`.
+
+        Raises:
+            LookupError: The tracer does not keep them.
+        """
+        return self._metrics.series()
+
+    def carried_account(self) -> CarriedAccount:
+        """Return what the lane holds, for another window to begin with."""
+        wanted = None
+        if self._targets is not None:
+            wanted = CarriedTargets(strategy=self._strategy, targets=dict(self._targets))
+        return self.account.carried(wanted)
+
+    def reach_end(self, targets: Mapping[str, float]) -> None:
+        """Take note of what a columnar strategy wants, and has got, at the end of the window."""
+        self._targets = targets
+
+    def prune(self) -> None:
+        """Take note that the lane is given up at the step it is at."""
+        self.pruned_at = self._quotes.ts
 
     def _on_reject(self, reject: Reject) -> None:
         self._rejects[reject.reason] += 1
 
     def _on_fill(self, fill: Fill) -> None:
         opens = fill.symbol not in self.account.positions
+        equity = self.account.equity(self._quotes.price) if opens else 0.0
         position = self.account.apply(fill)
         self._marks.note(self._quotes.step)
         if opens:
+            position.entry_equity = equity
+            self._metrics.entered(position.position_id, equity)
             opened = PositionOpen(
                 fill.ts,
                 fill.symbol,
@@ -160,23 +218,28 @@ class PortfolioContainer(Container):
         mae, mfe = (down, up) if position.direction > 0 else (-up, -down)
         return min(mae, 0.0), max(mfe, 0.0), exit_bar - entry_bar
 
-    def mark(self, table: BarTable, steps: int) -> None:
-        """Publish the value at the close of the first ``steps`` steps of a block, as one block."""
-        if not steps:
+    def mark(self, table: BarTable, stop: int) -> None:
+        """Publish the value at the close of the steps of a block before ``stop``, as one block.
+
+        What has been marked is not marked again.
+        """
+        rows = slice(self._marked - table.first_step, stop)
+        if rows.start >= stop:
             return
-        cash, holdings = self._marks.take(steps)
-        equity, exposure = cash.copy(), np.zeros(steps)
+        self._marked = table.first_step + stop
+        cash, holdings = self._marks.take(rows.start, stop)
+        equity, exposure = cash.copy(), np.zeros(len(cash))
         for symbol in filter(holdings.__contains__, self._market.symbols):  # always in this order
             quantities = holdings[symbol]
-            value = np.where(quantities == 0.0, 0.0, quantities * table.closes(symbol)[:steps])
+            value = np.where(quantities == 0.0, 0.0, quantities * table.closes(symbol)[rows])
             equity += value
             exposure += np.abs(value)
         columns = {
-            "ts": table.ts[:steps],
+            "ts": table.ts[rows],
             "equity": equity,
             "cash": cash,
             "exposure": exposure,
-            "benchmark": self._market.benchmark_closes(table)[:steps],
+            "benchmark": self._market.benchmark_closes(table)[rows],
         }
         self.scope.publish(Block(PortfolioUpdate, columns), source=self.id)
 
@@ -186,9 +249,10 @@ class PortfolioContainer(Container):
         body: dict[str, object] = {
             "role": self.role,
             **self._head,
-            "parameters": self._parameters,
+            "parameters": self.parameters,
             "status": self.status,
             "error": None if self.error is None else str(self.error),
+            "pruned_at": None if self.pruned_at is None else iso_utc(self.pruned_at),
             "periods_per_year": found.metrics.periods_per_year,
             "return_interval": found.metrics.interval,
             "tracer": found.tracer,
@@ -202,7 +266,7 @@ class PortfolioContainer(Container):
         return Document(self.id, body)
 
     def _open_position(self, position: Position) -> OpenPosition:
-        price = self._quotes.price(position.symbol)
+        price = self._last_price(position)
         value = position.direction * position.quantity * price
         cost = position.direction * (position.entry_value - position.exit_value)
         return OpenPosition(
@@ -217,35 +281,8 @@ class PortfolioContainer(Container):
             commission=position.commission,
         )
 
-
-class _Marks:
-    """Cash and positions after each step of a block that had fills."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-        self._steps = [-1]
-        self._cash = [account.cash]
-        self._holdings: dict[str, list[float]] = {}
-
-    def note(self, step: int) -> None:
-        """Remember the account as it is at the end of a step, as far as we know."""
-        if step != self._steps[-1]:
-            self._steps.append(step)
-            self._cash.append(0.0)
-            for quantities in self._holdings.values():
-                quantities.append(0.0)
-        self._cash[-1] = self._account.cash
-        for symbol in self._account.positions:
-            self._holdings.setdefault(symbol, [0.0] * len(self._steps))
-        for symbol, quantities in self._holdings.items():
-            quantities[-1] = self._account.quantity(symbol)
-
-    def take(self, steps: int) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-        """Return cash and units of each symbol at each step of a block, and begin the next."""
-        lengths = np.diff(np.array([*self._steps, steps]).clip(0))
-        cash = np.repeat(np.array(self._cash), lengths)
-        held = {s: np.repeat(np.array(q), lengths) for s, q in self._holdings.items()}
-        self._steps, self._cash = [-1], [self._account.cash]
-        kept = {s: self._account.quantity(s) for s in self._holdings if self._account.quantity(s)}
-        self._holdings = {symbol: [quantity] for symbol, quantity in kept.items()}
-        return cash, held
+    def _last_price(self, position: Position) -> float:
+        if self._quotes.table is not None:
+            return self._quotes.price(position.symbol)
+        before = self._market.close_before(position.symbol)  # no bar has arrived in this window
+        return position.entry_price if before is None else before

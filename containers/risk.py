@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from admf.containers.account import Account
+from admf.containers.account import Account, Position
 from admf.containers.config import RiskConfig
 from admf.containers.events import (
     Fill,
@@ -37,6 +37,7 @@ class RiskContainer(Container):
         scope: The lane's scope.
         account: The lane's cash and positions, only read here.
         quotes: The lane's place in the bars.
+        peak: Equity before the first bar, quote currency; the account's cash if not given.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RiskContainer(Container):
         scope: Bus,
         account: Account,
         quotes: Quotes,
+        peak: float | None = None,
         depends_on: Sequence[str] = (),
     ) -> None:
         super().__init__(container_id, "risk", config, scope=scope, depends_on=depends_on)
@@ -56,7 +58,7 @@ class RiskContainer(Container):
         self._order_id = 0
         self._entering: Order | None = None
         self._enlarges = False
-        self._peak = account.cash
+        self._peak = account.cash if peak is None else peak
         self._halted = False
 
     async def on_start(self) -> None:
@@ -120,6 +122,16 @@ class RiskContainer(Container):
             self._place_exit(symbol, _exit_side(position.side), "max_drawdown")
         return True
 
+    def guard_carried(self, best_price: Callable[[Position], float]) -> None:
+        """Place the percentage stops of the positions that were carried into the window.
+
+        Args:
+            best_price: Returns the best price that a trailing stop has seen already.
+        """
+        for position in self._account.positions.values():
+            best = best_price(position)
+            self._guard(position.symbol, position.side, position.opening_price, best)
+
     def _on_signal(self, signal: Signal) -> None:
         if signal.action != "cancel":
             self.scope.publish(self._order(signal), source=self.id)
@@ -157,23 +169,33 @@ class RiskContainer(Container):
 
     def _on_position_open(self, opened: PositionOpen) -> None:
         """Protect a new position; a bracket's own prices take the place of the percentages."""
-        order, rules = self._entering, self._rules
+        order = self._entering
         stop = target = None
         if order is not None and order.order_id == opened.order_id:
             stop, target = order.stop_loss, order.take_profit
-        sign = 1 if opened.side == "long" else -1
+        self._guard(opened.symbol, opened.side, opened.price, opened.price, stop, target)
+
+    def _guard(
+        self,
+        symbol: str,
+        position: PositionSide,
+        price: float,
+        best_price: float,
+        stop: float | None = None,
+        target: float | None = None,
+    ) -> None:
+        """Place a position's protective orders, by the percentages where no prices are given."""
+        rules, sign = self._rules, 1 if position == "long" else -1
         if stop is None:
-            stop = _offset(opened.price, rules.stop_loss_pct, -sign)
+            stop = _offset(price, rules.stop_loss_pct, -sign)
         if target is None:
-            target = _offset(opened.price, rules.take_profit_pct, sign)
-        side = _exit_side(opened.side)
-        self._protect(opened.symbol, side, stop, target)
+            target = _offset(price, rules.take_profit_pct, sign)
+        side = _exit_side(position)
+        self._protect(symbol, side, stop, target)
         trailing = rules.trailing_stop_pct
-        level = _offset(opened.price, trailing, -sign)
+        level = _offset(best_price, trailing, -sign)
         if level is not None:
-            self._place_exit(
-                opened.symbol, side, "trailing_stop", stop_price=level, trailing_pct=trailing
-            )
+            self._place_exit(symbol, side, "trailing_stop", stop_price=level, trailing_pct=trailing)
 
     def _protect(self, symbol: str, side: Side, stop: float | None, target: float | None) -> None:
         if stop is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,11 @@ class StrategyContainer(Container, ABC):
     @abstractmethod
     def act(self, table: BarTable, row: int) -> bool:
         """Act on a closed bar; whether signals were published."""
+
+    @property
+    def targets(self) -> Mapping[str, float]:
+        """The targets it asked for last, by symbol, if that is how it works."""
+        return {}
 
 
 class BarStrategyContainer(StrategyContainer):
@@ -110,6 +115,7 @@ class ColumnarStrategyContainer(StrategyContainer):
         strategy: The user's strategy.
         scope: The lane's scope.
         market: The window's market data.
+        before: The target of each symbol before the window, NaN if it is not known.
     """
 
     def __init__(
@@ -119,13 +125,21 @@ class ColumnarStrategyContainer(StrategyContainer):
         *,
         scope: Bus,
         market: Market,
+        before: Mapping[str, float],
         depends_on: Sequence[str] = (),
     ) -> None:
         super().__init__(container_id, scope=scope, market=market, depends_on=depends_on)
         self._strategy = strategy
+        self._before = before
         self._changes: dict[str, _Changes] = {}
         self._due: dict[int, float] = {}
         self._due_steps: NDArray[np.int64] = np.empty(0, np.int64)
+
+    @property
+    def targets(self) -> Mapping[str, float]:
+        """The targets it asked for last, by symbol, where they are known."""
+        last = {symbol: changes.last for symbol, changes in self._changes.items()}
+        return {symbol: target for symbol, target in last.items() if not np.isnan(target)}
 
     def begin(self, table: BarTable) -> None:
         """Find the rows of the block at which a target changes."""
@@ -154,23 +168,33 @@ class ColumnarStrategyContainer(StrategyContainer):
 
     def _changes_of(self, symbol: str) -> _Changes:
         bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
+        before = self._before[symbol]
         if not len(bars):
-            return _Changes(np.empty(0))
+            return _Changes(np.empty(0), before)
         try:
             targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
             _check_targets(targets, len(bars))
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
-        return _Changes(targets)
+        return _Changes(targets, before)
 
 
 class _Changes:
-    """Where the targets of one symbol change, taken block by block."""
+    """Where the targets of one symbol change, taken block by block.
 
-    def __init__(self, targets: NDArray[np.float64]) -> None:
+    Args:
+        targets: float64 (bars,), NaN where the last one stays.
+        before: The target before them; NaN if it is not known, so that the first one is a change.
+
+    Attributes:
+        last: The target after them.
+    """
+
+    def __init__(self, targets: NDArray[np.float64], before: float) -> None:
         wanted = np.flatnonzero(~np.isnan(targets))
         values = targets[wanted]
-        changed = values != np.concatenate(([0.0], values[:-1]))
+        self.last = float(values[-1]) if len(values) else before
+        changed = values != np.concatenate(([before], values[:-1]))
         self._bars = wanted[changed]
         self._values = values[changed]
         self._next_bar = 0

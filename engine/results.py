@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 import msgspec
 
@@ -38,6 +39,8 @@ __all__ = [
 
 RUN_FILE = "run.json"
 COMMIT_FILE = "phase_summary.json"
+
+T = TypeVar("T")
 
 _CONTAINERS = "containers"
 _OWN_NAMES = frozenset(
@@ -208,6 +211,19 @@ class WindowResults:
         if check_id(name, "file name").lower() in {COMMIT_FILE, _CONTAINERS}:
             raise UnsafeIdError(f"file name {name!r} is taken by the result tree: choose another")
         await self._write(name, body)
+
+    async def exists(self, name: str) -> bool:
+        """Whether a file of the window is there."""
+        return await self._storage.exists(f"{self.path}/{name}")
+
+    async def read(self, name: str, kind: type[T]) -> T:
+        """Return a file of the window, decoded as ``kind``.
+
+        Raises:
+            TornFileError: It is not whole, or was not written by admf.
+            StorageError: It cannot be read.
+        """
+        return await read_document(self._storage, f"{self.path}/{name}", kind)
 
     async def commit(self, summary: Mapping[str, object]) -> None:
         """Write the commit record: the summary, then every file of the window. Comes last."""

@@ -1,9 +1,28 @@
-"""Sequences: how a phase is cut into execution windows."""
+"""Sequences: how a phase is cut into execution windows, and how parameters are searched."""
 
 from __future__ import annotations
 
-from admf.sequences.phase import PhaseConfig
-from admf.sequences.sequencer import RunWindow, Sequence, Sequencer, WindowObserver
-from admf.sequences.single_pass import SinglePass
+from admf.sequences.outcome import Outcome, TrialCounts
+from admf.sequences.phase import PhaseConfig, ResolvedPhase
+from admf.sequences.phase_run import RunOfPhase, WindowObserver
+from admf.sequences.sequence import Sequence
+from admf.sequences.sequencer import PhaseEnd, Sequencer
+from admf.sequences.settings import DataRange, PhaseOptions, PhaseSettings
+from admf.sequences.stretch import Candidate, Stretch
 
-__all__ = ["PhaseConfig", "RunWindow", "Sequence", "Sequencer", "SinglePass", "WindowObserver"]
+__all__ = [
+    "Candidate",
+    "DataRange",
+    "Outcome",
+    "PhaseConfig",
+    "PhaseEnd",
+    "PhaseOptions",
+    "PhaseSettings",
+    "ResolvedPhase",
+    "RunOfPhase",
+    "Sequence",
+    "Sequencer",
+    "Stretch",
+    "TrialCounts",
+    "WindowObserver",
+]

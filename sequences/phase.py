@@ -1,53 +1,54 @@
-"""A phase of a workflow, with every setting decided."""
+"""A phase of a workflow: what the workflow says of it, and what is run in the end."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-from admf.containers.config import BacktestConfig
-from admf.engine.retention import TracingConfig
-from admf.engine.window import ResultsStorage, WindowSpec
+from admf.sequences.settings import PhaseOptions, PhaseSettings
 
-__all__ = ["PhaseConfig"]
+__all__ = ["PhaseConfig", "ResolvedPhase"]
 
 
 class PhaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one phase runs, and how.
+    """One step of a workflow, with the settings that the workflow chooses.
 
     Args:
         name: Names the phase and its folder.
-        description: One line for people.
         sequence: Registered name of the pattern that cuts the phase into execution windows.
         topology: Registered name of the topology of its windows.
-        config: Settings of the topology.
-        tracing: What containers trace, and how much of it they keep.
-        results_storage: Whether results are written to files or only returned.
-        seed: Root of the phase's randomness.
+        description: One line for people.
+        config: The workflow's choices; users override them.
+        input: What the phase takes from phases before it: by setting, a reference such as
+            ``{parameter_search.held_out}``. The name ``parameters`` stands for the parameter set,
+            or sets, that the phase uses in place of searching its parameter space.
+        output: Which of its results the run hands back under ``output``.
+        depends_on: Names of the phases that must have succeeded before.
+        when: Condition on the results of phases before it; if it does not hold, the phase is
+            skipped.
     """
 
     name: str
-    description: str
+    sequence: str
+    topology: str = "backtest"
+    description: str = ""
+    config: PhaseOptions = PhaseOptions()
+    input: Mapping[str, str] = {}
+    output: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    when: str | None = None
+
+
+class ResolvedPhase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A phase with every setting decided; see `PhaseConfig`."""
+
+    name: str
     sequence: str
     topology: str
-    config: BacktestConfig
-    tracing: TracingConfig
-    results_storage: ResultsStorage = "disk"
-    seed: int = 0
-
-    def window(self, workflow_id: str, window_id: str = "") -> WindowSpec:
-        """Return the spec of one of the phase's windows.
-
-        Args:
-            workflow_id: The study.
-            window_id: Names the window; empty if it is the phase's only one.
-        """
-        return WindowSpec(
-            workflow_id=workflow_id,
-            phase_name=self.name,
-            window_id=window_id,
-            topology=self.topology,
-            config=msgspec.Raw(msgspec.json.encode(self.config)),
-            tracing=self.tracing,
-            results_storage=self.results_storage,
-            seed=self.seed,
-        )
+    description: str
+    settings: PhaseSettings
+    input: Mapping[str, str] = {}
+    output: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    when: str | None = None

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple
 
-from admf.engine.errors import WindowError
-from admf.engine.failures import ungroup
+from anyio import to_thread
+
+from admf.containers.aggregate import AggregateResult
+from admf.containers.catalog import DataCatalog
+from admf.containers.market_data import MarketData
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry, needs_method
 from admf.engine.results import ResultStore
-from admf.engine.summary import WindowSummary
-from admf.engine.window import ExecutionWindow, WindowSpec
-from admf.sequences.phase import PhaseConfig
+from admf.sequences.outcome import Outcome, Point
+from admf.sequences.phase import ResolvedPhase
+from admf.sequences.phase_run import RunOfPhase, WindowObserver
+from admf.sequences.ranges import steps_of
+from admf.sequences.search import space_of
+from admf.sequences.sequence import CutsData, sequence_of
+from admf.sequences.stretch import Stretch
+from admf.sequences.trials import Judge
 
-__all__ = ["RunWindow", "Sequence", "Sequencer", "WindowObserver"]
+__all__ = ["PhaseEnd", "Sequencer"]
 
-RunWindow: TypeAlias = Callable[[WindowSpec], Awaitable[WindowSummary]]
-"""Runs one execution window to its end and returns how it ended."""
-
-_check_sequence = needs_method("run", "phase", "workflow_id", "run_window")
-
-
-class Sequence(Protocol):
-    """A pattern that runs a phase as one or more execution windows."""
-
-    async def run(self, phase: PhaseConfig, workflow_id: str, run_window: RunWindow) -> None:
-        """Run the windows of a phase; one may depend on how those before it ended."""
-        ...
+_check_sequence = needs_method("run", "stretch")
 
 
-class WindowObserver(Protocol):
-    """Is told of the windows of a phase."""
+class PhaseEnd(NamedTuple):
+    """What a phase has found, and what its portfolios add up to.
 
-    def opened(self, window: ExecutionWindow) -> None:
-        """A window is about to start."""
-        ...
+    Attributes:
+        outcome: What its sequence found.
+        metrics: Aggregate metrics of the portfolios that the phase is about.
+        tests: Aggregate metrics of the portfolios that tested what was found.
+        failed: Portfolios that failed and were no trials of a search.
+    """
 
-    def closed(self, summary: WindowSummary) -> None:
-        """A window is over, also if it failed or was cancelled."""
-        ...
+    outcome: Outcome
+    metrics: AggregateResult
+    tests: AggregateResult
+    failed: int
 
 
 class Sequencer:
@@ -48,47 +48,79 @@ class Sequencer:
     Args:
         registry: Holds the sequences.
         lifecycle: Makes the windows.
+        catalog: Loads the market data.
     """
 
-    def __init__(self, registry: Registry, lifecycle: LifecycleManager) -> None:
+    def __init__(
+        self, registry: Registry, lifecycle: LifecycleManager, catalog: DataCatalog
+    ) -> None:
         registry.define_group("sequences", _check_sequence)
         self._registry = registry
         self._lifecycle = lifecycle
+        self._catalog = catalog
+
+    async def prepare(self, phase: ResolvedPhase) -> MarketData:
+        """Read the data of a phase, and look whether its windows and parameter sets fit together.
+
+        Raises:
+            ConfigError: They do not, or the phase names unknown plug-ins.
+            DataError: The data cannot be used, or is too short for a window.
+        """
+        data = await to_thread.run_sync(self._market_data, phase)
+        sequence = sequence_of(self._registry, phase.sequence)
+        space_of(phase.settings)
+        Judge(phase.settings)
+        waits = any(name.startswith("data_range") for name in phase.input)
+        if isinstance(sequence, CutsData) and not waits:
+            sequence.check(phase.settings, data.ts, steps_of(phase.settings, data.ts))
+        return data
 
     async def run(
-        self, phase: PhaseConfig, workflow_id: str, store: ResultStore, observer: WindowObserver
-    ) -> None:
+        self,
+        phase: ResolvedPhase,
+        workflow_id: str,
+        store: ResultStore,
+        observer: WindowObserver,
+        points: tuple[Point, ...] | None = None,
+    ) -> PhaseEnd:
         """Run a phase.
 
-        A window that fails is reported like any other; what concerns the whole study (its settings,
+        A window that fails is reported like any other; what concerns the whole phase (its settings,
         its data, the storage) is raised.
+
+        Args:
+            phase: The phase.
+            workflow_id: The study.
+            store: Where its results go.
+            observer: Is told of each window.
+            points: The parameter sets to use, in place of searching the parameter space.
 
         Raises:
             ConfigError: The phase names unknown plug-ins, or settings they refuse.
             DataError: The data cannot be used.
             StorageError: Results cannot be written.
         """
+        data = await to_thread.run_sync(self._market_data, phase)
+        with RunOfPhase(
+            phase,
+            workflow_id,
+            store,
+            registry=self._registry,
+            lifecycle=self._lifecycle,
+            observer=observer,
+        ) as run:
+            stretch = Stretch(
+                phase,
+                phase.settings,
+                workflow_id=workflow_id,
+                path="",
+                data=data,
+                steps=steps_of(phase.settings, data.ts),
+                points=points,
+                run=run,
+            )
+            outcome = await run.run_sequence(phase.sequence, stretch)
+            return PhaseEnd(outcome, run.metrics.result(), run.tests.result(), run.failed)
 
-        async def run_window(spec: WindowSpec) -> WindowSummary:
-            results = store.window(spec.phase_name, spec.window_id)
-            return await _run_window(self._lifecycle.window(spec, results), observer)
-
-        plugin = self._registry.get("sequences", phase.sequence)
-        sequence: Sequence = plugin() if isinstance(plugin, type) else plugin
-        await sequence.run(phase, workflow_id, run_window)
-
-
-async def _run_window(window: ExecutionWindow, observer: WindowObserver) -> WindowSummary:
-    observer.opened(window)
-    failure: BaseException | None = None
-    try:
-        async with window:
-            await window.run()
-    except* WindowError as errors:
-        failure = ungroup(errors)
-    finally:
-        if window.summary is not None:
-            observer.closed(window.summary)
-    if window.summary is None:
-        raise failure or WindowError(f"{window!r} was closed before it ran")
-    return window.summary
+    def _market_data(self, phase: ResolvedPhase) -> MarketData:
+        return self._catalog.load(phase.settings.data, phase.settings.benchmark).market_data

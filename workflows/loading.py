@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,16 +11,24 @@ from pathlib import Path
 import msgspec
 
 from admf.engine.errors import ConfigError, Problem
-from admf.workflows.checks import mistakes, suspicions
+from admf.workflows.checks import mistakes, phase_mistakes
+from admf.workflows.data_folder import data_folder
 from admf.workflows.experiment import Experiment
-from admf.workflows.nodes import Node, Place, located, node_of, plain
+from admf.workflows.layers import without_fragments
+from admf.workflows.nodes import Node, Place, find, located, node_of, plain
 from admf.workflows.overrides import apply_overrides
-from admf.workflows.schema import experiment_schema
-from admf.workflows.validation import describe, schema_problems
+from admf.workflows.planning import PhasePlan, plan_phases
+from admf.workflows.suspicions import suspicions
+from admf.workflows.validation import describe, experiment_problems
 from admf.workflows.vocabulary import Vocabulary
 from admf.workflows.yaml_source import compose, read_text
 
-__all__ = ["LoadedExperiment", "experiment_from_mapping", "load_experiment"]
+__all__ = [
+    "LoadedExperiment",
+    "checked_experiment",
+    "experiment_from_mapping",
+    "load_experiment",
+]
 
 _MOST_FOUND = 1_000
 _MOST_REPORTED = 50
@@ -36,12 +44,14 @@ class LoadedExperiment:
         folder: The folder of its file, absolute, where the user's own strategies are looked for;
             None for an experiment made in Python.
         root: The fields with their places.
+        vocabulary: The names that it may use.
     """
 
     experiment: Experiment
     warnings: tuple[Problem, ...]
     folder: Path | None
     root: Node = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
 
     def located(self, error: ConfigError) -> ConfigError:
         """Return an error that was found after loading, with the places of the fields it names."""
@@ -67,10 +77,10 @@ def load_experiment(
     root, problems = compose(read_text(file), Place(str(path), 1, 1))
     if not isinstance(root.value, dict):
         found = "is empty" if root.value is None else f"holds {describe(plain(root))}"
-        message = f"{found}; an experiment has fields, at least workflow, data and strategy"
+        message = f"{found}; an experiment has fields, at least workflow and data"
         raise ConfigError(_report([*problems, root.place.problem((), message)]))
     root = apply_overrides(root, overrides, problems)
-    return _checked(root, problems, vocabulary, file.resolve().parent)
+    return checked_experiment(root, problems, vocabulary, file.resolve().parent)
 
 
 def experiment_from_mapping(
@@ -91,19 +101,51 @@ def experiment_from_mapping(
     """
     problems: list[Problem] = []
     root = apply_overrides(node_of(mapping, problems), overrides, problems)
-    return _checked(root, problems, vocabulary, None)
+    return checked_experiment(root, problems, vocabulary, None)
 
 
-def _checked(
+def checked_experiment(
     root: Node, problems: list[Problem], vocabulary: Vocabulary, folder: Path | None
 ) -> LoadedExperiment:
-    found = [*problems, *schema_problems(root, experiment_schema())]
+    """Check an experiment that was read.
+
+    Args:
+        root: The experiment, a mapping.
+        problems: What was found wrong with it while it was read.
+        vocabulary: The names that it may use.
+        folder: Where its file is; None for an experiment made in Python.
+
+    Raises:
+        ConfigError: With every mistake that was found.
+    """
+    complete = without_fragments(root)
+    found = [*problems, *experiment_problems(complete)]
+    if found:
+        found += islice(mistakes(root, vocabulary, folder), _MOST_FOUND)
+        raise ConfigError(_report(found))
+    experiment = msgspec.convert(plain(complete), Experiment)
+    plans, found = _planned(root, experiment, vocabulary, folder)
     found += islice(mistakes(root, vocabulary, folder), _MOST_FOUND)
     if found:
         raise ConfigError(_report(found))
-    experiment = msgspec.convert(plain(root), Experiment)
-    warnings = _report(islice(suspicions(experiment, root, vocabulary), _MOST_FOUND))
-    return LoadedExperiment(_anchored(experiment, folder), warnings, folder, root)
+    unusual = suspicions(root, plans, vocabulary, strict=experiment.strict)
+    warnings = _report(islice(unusual, _MOST_FOUND))
+    return LoadedExperiment(_anchored(experiment, root, folder), warnings, folder, root, vocabulary)
+
+
+def _planned(
+    root: Node, experiment: Experiment, vocabulary: Vocabulary, folder: Path | None
+) -> tuple[Sequence[PhasePlan], list[Problem]]:
+    """Return the phases, and what forbids to run them; no phases if there is no such workflow."""
+    if not experiment.phases and experiment.workflow not in vocabulary.workflows:
+        return (), []
+    try:
+        workflow = vocabulary.workflow(experiment)
+        plans = plan_phases(root, experiment, workflow, vocabulary, folder)
+    except ConfigError as error:
+        return (), list(located(error, root).problems)
+    found = phase_mistakes(root, plans, vocabulary, strict=experiment.strict)
+    return plans, list(islice(found, _MOST_FOUND))
 
 
 def _report(found: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -122,9 +164,10 @@ def _in_file_order(problem: Problem) -> tuple[bool, int, int]:
     return problem.line is None, problem.line or 0, problem.column or 0
 
 
-def _anchored(experiment: Experiment, folder: Path | None) -> Experiment:
+def _anchored(experiment: Experiment, root: Node, folder: Path | None) -> Experiment:
     data = experiment.data
-    if folder is None or data.path is None:
+    path = data.path or data_folder(find(root, ("data",)), folder)
+    if folder is None or path is None:
         return experiment
-    data = msgspec.structs.replace(data, path=str(folder / data.path))
+    data = msgspec.structs.replace(data, path=str(folder / path))
     return msgspec.structs.replace(experiment, data=data)

@@ -23,12 +23,14 @@ __all__ = [
     "Place",
     "Plain",
     "Scalar",
+    "changed",
     "field_name",
     "find",
     "key_place",
     "located",
     "measure",
     "node_of",
+    "path_of",
     "place_of",
     "plain",
     "scalar_fault",
@@ -46,6 +48,7 @@ CONTROL_CHARACTERS = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 _POSITION = re.compile(r"[0-9]{1,6}")
+_OVERRIDE = "--set "
 _LONGEST_TEXT = 4_096
 _LONGEST_SHOWN = 60
 _MOST_PARTS_SHOWN = 8
@@ -64,9 +67,32 @@ class Place(msgspec.Struct, frozen=True):
     line: int | None = None
     column: int | None = None
 
+    @classmethod
+    def of_override(cls, path: tuple[str, ...]) -> Place:
+        """Return the place of what ``--set`` gives to a field."""
+        return cls(_OVERRIDE + ".".join(path))
+
+    @property
+    def overridden(self) -> str | None:
+        """The dotted field that ``--set`` named here; None if this is not an override."""
+        if self.line is not None or not self.file.startswith(_OVERRIDE):
+            return None
+        return self.file.removeprefix(_OVERRIDE)
+
+    @property
+    def source(self) -> str:
+        """The file, or the override, as messages show it."""
+        field = self.overridden
+        return self.file if field is None else f"{_OVERRIDE}{shorten(field)}"
+
+    @property
+    def text(self) -> str:
+        """The place as users write it: ``experiment.yaml:12:5`` or ``--set seed``."""
+        return ":".join(str(part) for part in (self.source, self.line, self.column) if part)
+
     def problem(self, path: FieldPath, message: str) -> Problem:
         """Return a problem with the field ``path`` at this place."""
-        return Problem(message, field_name(path), self.file, self.line, self.column)
+        return Problem(message, field_name(path), self.source, self.line, self.column)
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -141,9 +167,31 @@ def located(error: ConfigError, root: Node) -> ConfigError:
 def _located(problem: Problem, root: Node) -> Problem:
     if problem.file:
         return problem
-    parts = problem.field.split(".")
-    path = tuple(int(part) if _POSITION.fullmatch(part) else part for part in parts)
+    path = path_of(root, problem.field)
     return place_of(root, path).problem(path, problem.message)
+
+
+def path_of(root: Node, field: str) -> FieldPath:
+    """Return the path that a dotted field name means; names within it may hold dots themselves."""
+    path: list[str | int] = []
+    node: Node | None = root
+    rest = field.split(".")
+    while rest:
+        length = _longest_name(node, rest)
+        part = ".".join(rest[:length])
+        path.append(int(part) if _POSITION.fullmatch(part) else part)
+        node = find(node, (path[-1],)) if node else None
+        rest = rest[length:]
+    return tuple(path)
+
+
+def _longest_name(node: Node | None, parts: list[str]) -> int:
+    """Return how many of the parts make up the first name of a field of a section."""
+    if node is None or not isinstance(node.value, dict):
+        return 1
+    fields = node.value
+    names = (n for n in range(min(len(parts), _MOST_PARTS_SHOWN), 1, -1))
+    return next((n for n in names if ".".join(parts[:n]) in fields), 1)
 
 
 def measure(node: Node) -> tuple[int, int]:
@@ -156,6 +204,32 @@ def measure(node: Node) -> tuple[int, int]:
         return 1, 1
     sizes = [measure(child) for child in children]
     return 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
+
+
+def changed(new: Node, old: Node, placed: Node) -> Node:
+    """Return ``new``; where it is as ``old``, with what ``placed`` has there, be it nothing.
+
+    Args:
+        new: A section without places.
+        old: What it was before.
+        placed: What was written of it, with its places; less than ``old``, which has defaults too.
+    """
+    if not isinstance(new.value, dict):
+        return new
+    before, written = _section(old), _section(placed)
+    fields: dict[str, Node] = {}
+    for key, child in new.value.items():
+        was = before.get(key)
+        if was is None or plain(child) != plain(was):
+            inner = written.get(key, Node({}))
+            fields[key] = changed(child, was or Node({}), inner)
+        elif key in written:
+            fields[key] = written[key]
+    return Node(fields, placed.place, placed.keys)
+
+
+def _section(node: Node) -> dict[str, Node]:
+    return node.value if isinstance(node.value, dict) else {}
 
 
 def scalar_fault(value: Scalar) -> str | None:
@@ -191,13 +265,18 @@ def node_of(value: object, problems: list[Problem], path: FieldPath = ()) -> Nod
         problems.append(Place().problem(path, f"nests deeper than {MAX_DEPTH} levels"))
         return Node(None)
     if isinstance(value, msgspec.Struct):
-        value = msgspec.structs.asdict(value)
+        value = _given_fields(value)
     if isinstance(value, Mapping):
         return _mapping_node(cast("Mapping[object, object]", value), problems, path)
     if isinstance(value, (list, tuple)):
         entries = enumerate(cast("Sequence[object]", value))
         return Node([node_of(entry, problems, (*path, row)) for row, entry in entries])
     return Node(_python_scalar(value, problems, path))
+
+
+def _given_fields(struct: msgspec.Struct) -> dict[str, object]:
+    fields = msgspec.structs.asdict(struct)
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
 def _mapping_node(value: Mapping[object, object], problems: list[Problem], path: FieldPath) -> Node:

@@ -7,17 +7,22 @@ from collections.abc import Iterable
 import msgspec
 
 from admf.engine.errors import ConfigError, Problem
+from admf.sequences.config import ParameterRange
+from admf.sequences.lanes import SETTING_SECTIONS
 from admf.workflows.nodes import Node, Place, shorten
 from admf.workflows.yaml_source import compose
 
 __all__ = ["apply_overrides"]
+
+_SPACE = "parameter_space"
 
 
 def apply_overrides(root: Node, overrides: Iterable[str], problems: list[Problem]) -> Node:
     """Return ``root`` with each ``a.b=value`` set, in order; ``root`` itself stays as it is.
 
     A value is YAML: a scalar, or a list or section in brackets. Sections that do not exist are
-    made; an entry of a list is named by its position (``data.symbols.0=IBM``).
+    made; an entry of a list is named by its position (``data.symbols.0=IBM``), and a searched
+    setting by its whole name (``parameter_space.risk.stop_loss_pct=[2, 5]``).
 
     Args:
         root: The experiment, a section.
@@ -34,14 +39,34 @@ def apply_overrides(root: Node, overrides: Iterable[str], problems: list[Problem
 
 def _overridden(root: Node, override: str, problems: list[Problem]) -> Node:
     name, equals, text = override.partition("=")
-    path = tuple(part.strip() for part in name.split("."))
+    path = _path(name)
     if not equals or not all(path):
         message = f"expected 'field.name=value', got {shorten(override)!r}"
         raise ConfigError([Problem(message, file="--set")])
-    place = Place(f"--set {shorten('.'.join(path))}")
+    place = Place.of_override(path)
     value, found = compose(text, place, path)
     problems.extend(found)
     return _replaced(root, path, 0, value)
+
+
+def _path(name: str) -> tuple[str, ...]:
+    """Return the fields that a dotted name leads through.
+
+    Below ``parameter_space`` stand names that hold dots themselves: ``risk.stop_loss_pct``.
+    """
+    parts = tuple(part.strip() for part in name.split("."))
+    if _SPACE not in parts:
+        return parts
+    first = parts.index(_SPACE) + 1
+    if first >= len(parts) or parts[first] not in SETTING_SECTIONS:
+        return parts
+    within = (row for row, part in enumerate(parts) if row > first and _is_within_dimension(part))
+    last = next(within, len(parts))
+    return (*parts[:first], ".".join(parts[first:last]), *parts[last:])
+
+
+def _is_within_dimension(part: str) -> bool:
+    return part.isdigit() or part in ParameterRange.__struct_fields__
 
 
 def _replaced(node: Node, path: tuple[str, ...], level: int, value: Node) -> Node:

@@ -8,22 +8,22 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
-from anyio import to_thread
 
 from admf.containers.catalog import DataCatalog, UserModules
-from admf.containers.market_data import MarketData
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
 from admf.engine.storage import LocalStorage
 from admf.engine.topology import Resources
-from admf.sequences.phase import PhaseConfig
+from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import Sequencer
+from admf.workflows.experiment import Experiment
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
 from admf.workflows.outcome import Progress, RunResult
-from admf.workflows.plugins import installed_plugins, known_events
+from admf.workflows.plugins import installed_plugins, known_events, workflow_of
+from admf.workflows.resolution import loaded_from_experiment, resolve_phases
 from admf.workflows.run import Run
-from admf.workflows.vocabulary import vocabulary_of
-from admf.workflows.workflow import Workflow
+from admf.workflows.study import Plan
+from admf.workflows.vocabulary import Vocabulary, vocabulary_of
 
 __all__ = ["ExperimentSource", "Runner", "run", "run_async"]
 
@@ -62,19 +62,18 @@ class Runner:
         """
         if isinstance(experiment, LoadedExperiment):
             return experiment
-        vocabulary = vocabulary_of(self.registry, known_events())
+        vocabulary = self._vocabulary()
         if isinstance(experiment, Mapping):
             return experiment_from_mapping(experiment, overrides, vocabulary=vocabulary)
         return load_experiment(experiment, overrides, vocabulary=vocabulary)
 
-    def phases(self, loaded: LoadedExperiment) -> tuple[PhaseConfig, ...]:
-        """Return what an experiment would run, every setting decided.
+    def phases(self, loaded: LoadedExperiment) -> tuple[ResolvedPhase, ...]:
+        """Return what an experiment would run, in order, every setting decided.
 
         Raises:
             ConfigError: The workflow cannot do what the experiment asks for.
         """
-        workflow = self._workflow(loaded.experiment.workflow)
-        return tuple(workflow.get_phases(loaded.experiment).values())
+        return resolve_phases(loaded, workflow_of(loaded.experiment, self.registry))
 
     async def prepare(self, experiment: ExperimentSource) -> Run:
         """Check an experiment and read its data, and return the run, which is yet to be executed.
@@ -84,15 +83,18 @@ class Runner:
             DataError: The data cannot be used.
         """
         loaded = self.load(experiment)
-        phases = self.phases(loaded)
-        data = {phase.name: await self._data_of(phase) for phase in phases}
         resources = Resources(self._catalog, UserModules(loaded.folder))
         lifecycle = LifecycleManager(registry=self.registry, resources=resources)
+        sequencer = Sequencer(self.registry, lifecycle, self._catalog)
+
+        async def make_plan(following: Experiment) -> Plan:
+            further = loaded_from_experiment(following, loaded)
+            return await self._plan(further, sequencer)
+
         return Run(
-            loaded,
-            phases,
-            data,
-            sequencer=Sequencer(self.registry, lifecycle),
+            await self._plan(loaded, sequencer),
+            make_plan,
+            sequencer=sequencer,
             lifecycle=lifecycle,
             storage=self._storage,
             overwrite=self._overwrite,
@@ -114,16 +116,15 @@ class Runner:
         run = await self.prepare(experiment)
         return await run.execute(on_progress)
 
-    def _workflow(self, name: str) -> Workflow:
-        plugin = self.registry.get("workflows", name)
-        workflow: Workflow = plugin() if isinstance(plugin, type) else plugin
-        return workflow
+    def _vocabulary(self) -> Vocabulary:
+        return vocabulary_of(self.registry, known_events())
 
-    async def _data_of(self, phase: PhaseConfig) -> MarketData:
-        """Read a phase's data in a thread, before anything is written anywhere."""
-        config = phase.config
-        store = await to_thread.run_sync(self._catalog.load, config.data, config.benchmark)
-        return store.market_data
+    async def _plan(self, loaded: LoadedExperiment, sequencer: Sequencer) -> Plan:
+        """Decide every setting and read the data, before anything is written anywhere."""
+        workflow = workflow_of(loaded.experiment, self.registry)
+        phases = resolve_phases(loaded, workflow)
+        data = {phase.name: await sequencer.prepare(phase) for phase in phases}
+        return Plan(loaded, workflow, phases, data)
 
 
 async def run_async(

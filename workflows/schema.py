@@ -17,45 +17,89 @@ from admf.containers.config import (
     SizingConfig,
     StrategyConfig,
 )
-from admf.workflows.experiment import Experiment
+from admf.sequences.config import (
+    KFoldConfig,
+    MonteCarloConfig,
+    ObjectiveConfig,
+    ParameterRange,
+    ParameterSweepConfig,
+    SearchConfig,
+    SearchPruningConfig,
+    SinglePassConfig,
+    TrainTestConfig,
+    WalkForwardConfig,
+)
+from admf.sequences.settings import DataRange, PhaseOptions, PhaseSettings
+from admf.workflows.experiment import DeclaredPhase, Experiment
 
-__all__ = ["JsonSchema", "experiment_schema"]
+__all__ = ["JsonSchema", "experiment_schema", "settings_schema"]
 
 JsonSchema: TypeAlias = dict[str, Any]
 
 _DOCUMENTED: tuple[type[msgspec.Struct], ...] = (
     CommissionConfig,
     DataConfig,
+    DataRange,
+    DeclaredPhase,
     ExecutionConfig,
     Experiment,
+    KFoldConfig,
+    MonteCarloConfig,
+    ObjectiveConfig,
+    ParameterRange,
+    ParameterSweepConfig,
+    PhaseOptions,
+    PhaseSettings,
     PortfolioConfig,
     RiskConfig,
+    SearchConfig,
+    SearchPruningConfig,
+    SinglePassConfig,
     SizingConfig,
     StrategyConfig,
+    TrainTestConfig,
+    WalkForwardConfig,
 )
 _DOCUMENTED_FIELD = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
 def experiment_schema() -> JsonSchema:
     """Return the JSON Schema (draft 2020-12) of an experiment file."""
-    _, definitions = msgspec.json.schema_components([Experiment], ref_template="#/$defs/{name}")
-    for cls in _DOCUMENTED:
-        _describe(definitions[cls.__name__], cls)
-    root = definitions.pop(Experiment.__name__)
-    return {
+    return _schema(Experiment, "admf experiment")
+
+
+def settings_schema() -> JsonSchema:
+    """Return the JSON Schema of the settings of a phase, all of them together."""
+    return _schema(PhaseSettings, "settings of a phase")
+
+
+def _schema(cls: type[msgspec.Struct], title: str) -> JsonSchema:
+    _, definitions = msgspec.json.schema_components([cls], ref_template="#/$defs/{name}")
+    for documented in _DOCUMENTED:
+        if documented.__name__ in definitions:
+            _describe(definitions[documented.__name__], documented)
+    root = definitions.pop(cls.__name__)
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **root,
-        "title": "admf experiment",
+        "title": title,
         "$defs": definitions,
     }
+    return msgspec.json.decode(msgspec.json.encode(schema), type=JsonSchema)  # tuples to lists
 
 
 def _describe(definition: JsonSchema, cls: type[msgspec.Struct]) -> None:
-    """Move the texts of a docstring to where editors show them."""
-    summary, _, fields = (inspect.getdoc(cls) or "").partition("Args:\n")
+    """Move the texts of docstrings, of base classes too, to where editors show them."""
+    summary, _, _ = _doc(cls).partition("Args:\n")
     definition["description"] = _one_line(summary)
-    for name, text in _DOCUMENTED_FIELD.findall(fields):
-        definition["properties"][name]["description"] = _one_line(text)
+    for documented in reversed(cls.__mro__):
+        _, _, fields = _doc(documented).partition("Args:\n")
+        for name, text in _DOCUMENTED_FIELD.findall(fields):
+            definition["properties"][name]["description"] = _one_line(text)
+
+
+def _doc(cls: type) -> str:
+    return inspect.cleandoc(cls.__dict__.get("__doc__") or "")
 
 
 def _one_line(text: str) -> str:

@@ -6,14 +6,28 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from admf.engine.errors import Problem, did_you_mean
-from admf.workflows.nodes import FieldPath, Node, Place, key_place, place_of, plain, shorten
-from admf.workflows.schema import JsonSchema
+from admf.sequences.settings import PhaseSettings
+from admf.workflows.experiment import Experiment
+from admf.workflows.findings import Finding
+from admf.workflows.nodes import (
+    FieldPath,
+    Node,
+    Place,
+    key_place,
+    path_of,
+    place_of,
+    plain,
+    shorten,
+)
+from admf.workflows.schema import JsonSchema, experiment_schema, settings_schema
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-__all__ = ["describe", "schema_problems"]
+__all__ = ["describe", "experiment_problems", "schema_problems", "setting_misfits"]
 
 _TYPE_NAMES = {
     "array": "a list",
@@ -56,6 +70,32 @@ def schema_problems(root: Node, schema: JsonSchema) -> list[Problem]:
     return list(problems.values())
 
 
+def experiment_problems(root: Node) -> list[Problem]:
+    """Return what keeps a section from being an `Experiment`.
+
+    The schema, which takes its time, is only asked to explain what does not fit.
+    """
+    try:
+        msgspec.convert(plain(root), Experiment)
+    except msgspec.ValidationError as error:
+        problems = schema_problems(root, experiment_schema())
+        return problems or [root.place.problem((), str(error))]
+    return []
+
+
+def setting_misfits(settings: Node) -> list[Finding]:
+    """Return what keeps the merged settings of a phase from being `PhaseSettings`.
+
+    Every part was checked where it was written, so there is little left that can be wrong.
+    """
+    try:
+        msgspec.convert(plain(settings), PhaseSettings)
+    except msgspec.ValidationError:
+        problems = schema_problems(settings, settings_schema())
+        return [Finding(path_of(settings, it.field), it.message) for it in problems]
+    return []
+
+
 def _is_integer(_: object, value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -65,10 +105,31 @@ def _leaves(error: ValidationError) -> Iterator[ValidationError]:
     if error.validator != "anyOf":
         yield error
         return
-    branches: Any = error.validator_value
+    branches = _branches(error)
+    meant = [leaves for leaves in branches if not all(_is_misfit(it, error) for it in leaves)]
+    if not meant and len(branches) > 1:
+        yield error
+    for leaves in meant or branches[:1]:
+        yield from leaves
+
+
+def _branches(error: ValidationError) -> list[list[ValidationError]]:
+    """Return the errors of each branch of a choice but null."""
+    schemas: Any = error.validator_value
+    branches: dict[int, list[ValidationError]] = {}
     for inner in error.context or ():
-        if branches[int(inner.relative_schema_path[0])] != {"type": "null"}:
-            yield from _leaves(inner)
+        row = int(inner.relative_schema_path[0])
+        if schemas[row] != {"type": "null"}:
+            branches.setdefault(row, []).extend(_leaves(inner))
+    return list(branches.values())
+
+
+def _is_misfit(leaf: ValidationError, choice: ValidationError) -> bool:
+    """Whether a value is not even of the kind that a branch is about."""
+    if leaf.absolute_path != choice.absolute_path:
+        return False
+    is_text = isinstance(cast("object", leaf.instance), str)
+    return leaf.validator == "type" or (leaf.validator == "enum" and not is_text)
 
 
 def _findings(
@@ -106,6 +167,8 @@ def _message(error: ValidationError) -> str:
     limit: Any = error.validator_value
     value: Any = error.instance
     unit = "entries" if kind.endswith("Items") else "characters"
+    if kind == "anyOf":
+        return _choice_message(error)
     if kind == "type":
         return _type_message(limit, value)
     if kind == "enum":
@@ -117,6 +180,20 @@ def _message(error: ValidationError) -> str:
     if kind in {"maxItems", "maxLength"}:
         return f"must have at most {limit} {unit}, has {len(value)}"
     return shorten(error.message)
+
+
+def _choice_message(error: ValidationError) -> str:
+    """Say what a value may be that is none of several things."""
+    leaves = [leaves[0] for leaves in _branches(error)]
+    wanted: list[str] = []
+    for leaf in leaves:
+        limit: Any = leaf.validator_value
+        name = f"one of {', '.join(map(str, limit))}" if leaf.validator == "enum" else ""
+        wanted.append(name or _TYPE_NAMES[limit])
+    if _TYPE_NAMES["number"] in wanted:
+        wanted = [name for name in wanted if name != _TYPE_NAMES["integer"]]
+    value: object = error.instance
+    return f"must be {' or '.join(dict.fromkeys(wanted))}, got {describe(value)}"
 
 
 def _type_message(expected: str, value: object) -> str:

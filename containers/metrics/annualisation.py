@@ -34,6 +34,14 @@ class Annualisation(msgspec.Struct, frozen=True):
     periods_per_year: float = 252.0
     interval: Interval = "day"
 
+    def return_count(self, ts: NDArray[np.int64]) -> int:
+        """Return how many returns there are of marks at these times.
+
+        Args:
+            ts: int64 (n,), ns UTC, ascending.
+        """
+        return len(ts) if self.interval == "bar" else len(np.unique(ts // DAY_NS))
+
 
 def infer_annualisation(
     ts: NDArray[np.int64], periods_per_year: float | None = None

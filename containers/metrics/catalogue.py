@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["METRICS", "MetricInfo", "Unit"]
+__all__ = ["HEADLINE_METRICS", "METRICS", "MetricInfo", "Unit"]
 
 Unit: TypeAlias = Literal["currency", "fraction", "ratio", "bars", "count", "probability"]
 
@@ -94,3 +94,19 @@ METRICS: tuple[MetricInfo, ...] = _EQUITY + tuple(
     for prefix, trades in (("", "trades"), ("long_", "long trades"), ("short_", "short trades"))
     for info in _TRADES
 )
+
+HEADLINE_METRICS: tuple[str, ...] = (
+    "total_return",
+    "cagr",
+    "annual_volatility",
+    "sharpe_ratio",
+    "sortino_ratio",
+    "calmar_ratio",
+    "max_drawdown",
+    "profit_factor",
+    "win_rate",
+    "expectancy",
+    "trade_count",
+    "exposure_time",
+)
+"""The metrics that are summed up over many portfolios."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from admf.containers.metrics.annualisation import Annualisation
 from admf.containers.metrics.chunks import ChunkBuffer, Floats, running_sum, shifted
 from admf.containers.metrics.drawdown import DrawdownAccumulator
 from admf.containers.metrics.ratio import finite, ratio
+from admf.containers.metrics.return_blocks import ReturnBlock, ReturnBlocks
 from admf.containers.metrics.returns import ReturnAccumulator
 from admf.containers.metrics.sampling import DaySampler
 from admf.containers.times import DAY_NS
@@ -34,16 +36,22 @@ class EquityMetrics:
     Args:
         initial_capital: Equity before the first mark, quote currency, positive.
         annualisation: Which returns are taken, and how many make a year.
+        return_blocks: Groups of returns to sum up; none by default.
     """
 
     types: frozenset[type[Event]] = frozenset({PortfolioUpdate})
 
-    def __init__(self, initial_capital: float, annualisation: Annualisation) -> None:
+    def __init__(
+        self,
+        initial_capital: float,
+        annualisation: Annualisation,
+        return_blocks: ReturnBlocks | None = None,
+    ) -> None:
         self._initial_capital = initial_capital
         self._periods_per_year = annualisation.periods_per_year
         self._buffer = ChunkBuffer(4)
         self._sampler = DaySampler() if annualisation.interval == "day" else None
-        self._returns = ReturnAccumulator(initial_capital, self._periods_per_year)
+        self._returns = ReturnAccumulator(initial_capital, self._periods_per_year, return_blocks)
         self._drawdown = DrawdownAccumulator(initial_capital)
         self._equity = initial_capital
         self._bars = 0
@@ -83,7 +91,9 @@ class EquityMetrics:
             self._fold_chunks(*rest)
         self._drawdown.finish()
         if not self._solvent:
-            self._returns = ReturnAccumulator(self._initial_capital, self._periods_per_year)
+            self._returns = ReturnAccumulator(
+                self._initial_capital, self._periods_per_year, self._returns.blocks.emptied()
+            )
             return
         with np.errstate(all="ignore"):
             last_day = None if self._sampler is None else self._sampler.rest()
@@ -93,37 +103,60 @@ class EquityMetrics:
 
     def values(self) -> dict[str, float | None]:
         """Return the metrics by name; to be asked of a `finished` copy."""
+        return {name: compute() for name, compute in self.computations().items()}
+
+    def value(self, name: str) -> float | None:
+        """Return one metric up to now, without the work that the others take."""
+        if name != "max_drawdown":
+            return self.finished().computations()[name]()
+        drawdown, rest = copy.copy(self._drawdown), self._buffer.rest()
+        if rest is not None:
+            with np.errstate(all="ignore"):
+                drawdown.fold(rest[1])
+        drawdown.finish()
+        return drawdown.max_drawdown()
+
+    def computations(self) -> dict[str, Callable[[], float | None]]:
+        """Return what computes each metric, by name; to be asked of a `finished` copy."""
         returns, drawdown, tails = self._returns, self._drawdown, self._returns.quantiles
         return {
-            "initial_capital": self._initial_capital,
-            "final_equity": self._equity if self._bars else None,
-            "bars": self._bars,
-            "total_return": self.total_return(),
-            "cagr": returns.cagr(),
-            "annual_volatility": returns.annual_volatility(),
-            "sharpe_ratio": returns.sharpe_ratio(),
-            "sortino_ratio": returns.sortino_ratio(),
-            "calmar_ratio": self.calmar_ratio(),
-            "omega_ratio": returns.omega_ratio(),
-            "probabilistic_sharpe_ratio": returns.probabilistic_sharpe_ratio(),
-            "max_drawdown": drawdown.max_drawdown(),
-            "max_drawdown_duration": drawdown.max_drawdown_duration(),
-            "longest_drawdown_duration": drawdown.longest_drawdown_duration(),
-            "avg_drawdown": drawdown.avg_drawdown(),
-            "ulcer_index": drawdown.ulcer_index(),
-            "recovery_factor": self.recovery_factor(),
-            "value_at_risk_95": tails.value_at_risk_95(),
-            "conditional_value_at_risk_95": tails.conditional_value_at_risk_95(),
-            "tail_ratio": tails.tail_ratio(),
-            "skew": returns.skew(),
-            "kurtosis": returns.kurtosis(),
-            "best_bar": self.best_bar(),
-            "worst_bar": self.worst_bar(),
-            "exposure_time": self.exposure_time(),
-            "alpha": returns.benchmark.alpha(),
-            "beta": returns.benchmark.beta(),
-            "information_ratio": returns.benchmark.information_ratio(),
+            "initial_capital": lambda: self._initial_capital,
+            "final_equity": lambda: self._equity if self._bars else None,
+            "bars": lambda: self._bars,
+            "total_return": self.total_return,
+            "cagr": returns.cagr,
+            "annual_volatility": returns.annual_volatility,
+            "sharpe_ratio": returns.sharpe_ratio,
+            "sortino_ratio": returns.sortino_ratio,
+            "calmar_ratio": self.calmar_ratio,
+            "omega_ratio": returns.omega_ratio,
+            "probabilistic_sharpe_ratio": returns.probabilistic_sharpe_ratio,
+            "max_drawdown": drawdown.max_drawdown,
+            "max_drawdown_duration": drawdown.max_drawdown_duration,
+            "longest_drawdown_duration": drawdown.longest_drawdown_duration,
+            "avg_drawdown": drawdown.avg_drawdown,
+            "ulcer_index": drawdown.ulcer_index,
+            "recovery_factor": self.recovery_factor,
+            "value_at_risk_95": tails.value_at_risk_95,
+            "conditional_value_at_risk_95": tails.conditional_value_at_risk_95,
+            "tail_ratio": tails.tail_ratio,
+            "skew": returns.skew,
+            "kurtosis": returns.kurtosis,
+            "best_bar": self.best_bar,
+            "worst_bar": self.worst_bar,
+            "exposure_time": self.exposure_time,
+            "alpha": returns.benchmark.alpha,
+            "beta": returns.benchmark.beta,
+            "information_ratio": returns.benchmark.information_ratio,
         }
+
+    def return_count(self) -> int:
+        """Return the number of returns, 0 after ruin; to be asked of a `finished` copy."""
+        return self._returns.count
+
+    def return_blocks(self) -> tuple[ReturnBlock, ...]:
+        """Return the sums of the groups of returns; to be asked of a `finished` copy."""
+        return self._returns.blocks.values()
 
     def approximate(self) -> tuple[str, ...]:
         """Return the names of the metrics that are estimates."""

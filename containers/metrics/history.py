@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -67,19 +68,22 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EquityHistory:
-    """Time and equity of the marks, in arrays that grow.
+    """Time and equity of the marks, and more of them if wanted, in arrays that grow.
 
     Args:
         limit: Keep this many of the last marks; None keeps all.
+        also: Further fields of PORTFOLIO_UPDATE to keep.
     """
 
     types: frozenset[type[Event]] = frozenset({PortfolioUpdate})
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, also: Sequence[str] = ()) -> None:
         self._limit = limit
         self._length = 0
         self._ts: NDArray[np.int64] = np.empty(_FIRST_CAPACITY, dtype=np.int64)
-        self._equity: Floats = np.empty(_FIRST_CAPACITY)
+        self._columns: dict[str, Floats] = {
+            name: np.empty(_FIRST_CAPACITY) for name in ("equity", *also)
+        }
 
     @property
     def ts(self) -> NDArray[np.int64]:
@@ -89,15 +93,20 @@ class EquityHistory:
     @property
     def equity(self) -> Floats:
         """float64 (n,), quote currency, of the kept marks."""
-        return self._equity[self._first : self._length]
+        return self.column("equity")
+
+    def column(self, name: str) -> Floats:
+        """Return a field of the kept marks, float64 (n,)."""
+        return self._columns[name][self._first : self._length]
 
     def fold(self, event: Event | Block[Any]) -> None:
         """Take one PORTFOLIO_UPDATE, or a block of them."""
         if isinstance(event, Block):
             skipped = 0 if self._limit is None else max(0, len(event) - self._limit)
-            self._append(event.ts[skipped:], event.column("equity")[skipped:], len(event) - skipped)
+            values = {name: event.column(name)[skipped:] for name in self._columns}
+            self._append(event.ts[skipped:], values, len(event) - skipped)
         elif isinstance(event, PortfolioUpdate):
-            self._append(event.ts, event.equity, 1)
+            self._append(event.ts, {name: getattr(event, name) for name in self._columns}, 1)
 
     def curve(self) -> EquityCurve:
         """Return the kept marks as text and plain numbers."""
@@ -107,22 +116,28 @@ class EquityHistory:
     def _first(self) -> int:
         return 0 if self._limit is None else max(0, self._length - self._limit)
 
-    def _append(self, ts: NDArray[np.int64] | int, equity: Floats | float, count: int) -> None:
+    def _append(
+        self, ts: NDArray[np.int64] | int, values: Mapping[str, Floats | float], count: int
+    ) -> None:
         if self._length + count > len(self._ts):
             self._grow(count)
         rows = slice(self._length, self._length + count)
         self._ts[rows] = ts
-        self._equity[rows] = equity
+        for name, column in values.items():
+            self._columns[name][rows] = column
         self._length = rows.stop
 
     def _grow(self, count: int) -> None:
         """Move what is kept into arrays twice as large as is needed now."""
-        ts, equity = self.ts, self.equity
+        kept = {name: self.column(name) for name in self._columns}
+        ts = self.ts
         self._length = len(ts)
         capacity = max(_FIRST_CAPACITY, 2 * (self._length + count))
-        self._ts, self._equity = np.empty(capacity, dtype=np.int64), np.empty(capacity)
+        self._ts = np.empty(capacity, dtype=np.int64)
         self._ts[: self._length] = ts
-        self._equity[: self._length] = equity
+        for name, column in kept.items():
+            self._columns[name] = np.empty(capacity)
+            self._columns[name][: self._length] = column
 
 
 class TradeHistory:

@@ -1,4 +1,4 @@
-"""Quantiles of a stream of returns in bounded memory."""
+"""Quantiles of a stream in bounded memory, those of returns above all."""
 
 from __future__ import annotations
 
@@ -48,6 +48,20 @@ class QuantileAccumulator:
             self._filled += stop - start
             start = stop
 
+    def quantiles(self, *shares: float) -> tuple[float, ...] | None:
+        """Return the quantiles at some shares (0.5: the median), with linear interpolation.
+
+        Where they are estimates, those far out in the tails are drawn towards the middle.
+
+        None: without values.
+        """
+        if self._digest is not None:
+            digest = self._whole(self._digest)
+            return tuple(digest.quantile(share) for share in shares)
+        if not self._filled:
+            return None
+        return tuple(np.quantile(self._buffer[: self._filled], shares).tolist())
+
     def value_at_risk_95(self) -> float | None:
         """5 % quantile of the returns, linear interpolation; a loss is negative.
 
@@ -80,14 +94,8 @@ class QuantileAccumulator:
         self._digest.batch_update(groups.tolist(), float(_GROUP))
         self._filled = 0
 
-    def _tails(self) -> tuple[float | None, float | None]:
-        if self._digest is not None:
-            digest = self._whole(self._digest)
-            return digest.quantile(_TAIL), digest.quantile(1.0 - _TAIL)
-        if not self._filled:
-            return None, None
-        low, high = np.quantile(self._buffer[: self._filled], [_TAIL, 1.0 - _TAIL])
-        return float(low), float(high)
+    def _tails(self) -> tuple[float, ...] | tuple[None, None]:
+        return self.quantiles(_TAIL, 1.0 - _TAIL) or (None, None)
 
     def _whole(self, digest: TDigest) -> TDigest:
         whole = digest.copy()

@@ -11,6 +11,8 @@ from admf.containers.metrics.chunks import ChunkBuffer, Floats, running_sum, shi
 from admf.containers.metrics.moments import Moments
 from admf.containers.metrics.quantiles import QuantileAccumulator
 from admf.containers.metrics.ratio import compounded, ratio
+from admf.containers.metrics.return_blocks import ReturnBlocks
+from admf.containers.metrics.sharpe import probability_above
 
 __all__ = ["ReturnAccumulator"]
 
@@ -24,9 +26,12 @@ class ReturnAccumulator:
     Args:
         initial_capital: Quote currency.
         periods_per_year: Samples in a year.
+        blocks: Sums of groups of the returns.
     """
 
-    def __init__(self, initial_capital: float, periods_per_year: float) -> None:
+    def __init__(
+        self, initial_capital: float, periods_per_year: float, blocks: ReturnBlocks | None = None
+    ) -> None:
         self._buffer = ChunkBuffer(2)
         self._initial_capital = initial_capital
         self._periods_per_year = periods_per_year
@@ -36,6 +41,7 @@ class ReturnAccumulator:
         self._gains = 0.0
         self._losses = 0.0
         self._squared_losses = 0.0
+        self.blocks = blocks or ReturnBlocks()
         self.quantiles = QuantileAccumulator()
         self.benchmark = BenchmarkAccumulator(periods_per_year)
 
@@ -54,6 +60,11 @@ class ReturnAccumulator:
         rest = self._buffer.rest()
         if rest is not None:
             self._fold_chunks(*rest)
+
+    @property
+    def count(self) -> int:
+        """Number of returns."""
+        return self._moments.count
 
     def cagr(self) -> float | None:
         """(last sample / initial capital) ** (periods_per_year / n) - 1.
@@ -104,8 +115,7 @@ class ReturnAccumulator:
     def probabilistic_sharpe_ratio(self) -> float | None:
         """Probability that the true Sharpe ratio is above 0.
 
-        Phi(SR sqrt(n - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR ** 2)) with SR = mean / std(ddof 1)
-        per period (not annualised), g3 the `skew` and g4 the `kurtosis` + 3.
+        See `probability_above`, with the `skew` and `kurtosis` of r.
 
         Null: below 4 returns, all equal, or a variance that is not positive.
         Source: Bailey and Lopez de Prado (2012), "The Sharpe ratio efficient frontier".
@@ -113,17 +123,14 @@ class ReturnAccumulator:
         sharpe, skew, kurtosis = self._sharpe_per_period(), self.skew(), self.kurtosis()
         if sharpe is None or skew is None or kurtosis is None:
             return None
-        variance = 1.0 - skew * sharpe + (kurtosis + 2.0) / 4.0 * sharpe * sharpe
-        if variance <= 0.0:
-            return None
-        score = sharpe * math.sqrt((self._moments.count - 1) / variance)
-        return 0.5 * math.erfc(-score / math.sqrt(2.0))
+        return probability_above(sharpe, self._moments.count, skew, kurtosis)
 
     def _fold_chunks(self, equity: Floats, benchmark: Floats) -> None:
         returns = equity / shifted(equity, self._equity) - 1.0
         self._equity = float(equity[-1])
         self._moments.fold(returns)
         self.quantiles.fold(returns)
+        self.blocks.fold(returns)
         self._fold_gains(returns)
         changes = benchmark / shifted(benchmark, self._benchmark_price) - 1.0
         self._benchmark_price = float(benchmark[-1])

@@ -10,6 +10,8 @@ from admf.containers.events import PortfolioUpdate, PositionClose
 from admf.containers.metrics.annualisation import Annualisation
 from admf.containers.metrics.history import EquityCurve, EquityHistory, Trade, TradeHistory
 from admf.containers.metrics.portfolio import MetricsResult, PortfolioMetrics
+from admf.containers.metrics.return_blocks import ReturnBlocks
+from admf.containers.metrics.series import SeriesHistory
 from admf.engine.events import Event
 from admf.engine.retention import RetentionPolicy, TracingConfig
 from admf.engine.tracer import EventTracer, Sink, TracerSummary
@@ -45,6 +47,8 @@ class MetricsEventTracer(EventTracer):
         annualisation: Which returns are taken, and how many make a year.
         history: Keep this many of the last marks and trades, see `history_limit`; None keeps all.
         policy_name: Name of the policy in the summary; the name of its class by default.
+        return_blocks: Groups of returns to sum up; none by default.
+        series: Keep every mark and every trade for `series`, whatever is traced.
     """
 
     def __init__(
@@ -56,21 +60,56 @@ class MetricsEventTracer(EventTracer):
         annualisation: Annualisation,
         history: int | None = None,
         policy_name: str = "",
+        return_blocks: ReturnBlocks | None = None,
+        series: bool = False,
     ) -> None:
         traced = tuple(traced)
-        self._metrics = PortfolioMetrics(initial_capital, annualisation)
+        self._initial_capital = initial_capital
+        self._metrics = PortfolioMetrics(initial_capital, annualisation, return_blocks)
+        self._series = SeriesHistory() if series else None
         self._equity = EquityHistory(history) if _keeps(PortfolioUpdate, traced, history) else None
         self._trades = TradeHistory(history) if _keeps(PositionClose, traced, history) else None
-        kept: list[Sink] = [sink for sink in (self._equity, self._trades) if sink is not None]
+        histories = (self._equity, self._trades, self._series)
+        kept: list[Sink] = [sink for sink in histories if sink is not None]
         super().__init__(traced, policy, [*self._metrics.sinks, *kept], policy_name=policy_name)
+
+    def entered(self, position_id: str, equity: float) -> None:
+        """Take note of the equity just before a position was entered, which no event tells."""
+        if self._series is not None:
+            self._series.entered(position_id, equity)
 
     def metrics(self) -> MetricsResult:
         """Return the metrics up to now."""
         return self._metrics.result()
 
+    def metric(self, name: str) -> float | None:
+        """Return one metric up to now.
+
+        Raises:
+            KeyError: There is no such metric.
+        """
+        return self._metrics.value(name)
+
     def trades(self) -> list[Trade]:
         """Return the closed trades that are kept."""
         return [] if self._trades is None else self._trades.trades()
+
+    def series(self) -> dict[str, object]:
+        """Return the fields of `LaneSeries`, the marks as arrays.
+
+        Raises:
+            LookupError: They are not kept.
+        """
+        if self._series is None:
+            raise LookupError("this tracer keeps no series")
+        fills = self._metrics.fills
+        return {
+            "initial_capital": self._initial_capital,
+            "commission": fills.commission,
+            "slippage": fills.slippage,
+            "traded_value": fills.traded_value,
+            **self._series.columns(),
+        }
 
     def results(self) -> PortfolioResults:
         """Return the results up to now; later events go on as if nobody had asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +10,14 @@ from typing import Any, TypeAlias, TypeVar
 
 import anyio
 import msgspec
+import numpy as np
 import polars as pl
 
 from admf.containers.backtest import BacktestTopology
 from admf.containers.catalog import DataCatalog
 from admf.containers.config import (
     BacktestConfig,
+    CarriedAccount,
     DataConfig,
     ExecutionConfig,
     LaneConfig,
@@ -24,6 +27,8 @@ from admf.containers.config import (
     StrategyConfig,
 )
 from admf.containers.events import Bar, Cancel, Fill, PortfolioUpdate, Reject
+from admf.containers.report import LaneReport
+from admf.containers.series import LaneSeries, WindowSeries
 from admf.containers.strategies.base import Context, Strategy
 from admf.engine.block import Block
 from admf.engine.events import Envelope, Event, event_name
@@ -61,6 +66,8 @@ class Lane:
     risk: Mapping[str, object] = field(default_factory=dict)
     execution: Mapping[str, object] = field(default_factory=dict)
     seed: int = 0
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    carried: CarriedAccount | None = None
 
     def config(self, lane_id: str, strategy: str) -> LaneConfig:
         return LaneConfig(
@@ -73,6 +80,8 @@ class Lane:
             risk=msgspec.convert(self.risk, RiskConfig),
             execution=msgspec.convert(self.execution, ExecutionConfig),
             seed=self.seed,
+            parameters=dict(self.parameters),
+            carried=self.carried,
         )
 
 
@@ -165,11 +174,10 @@ def run_lanes(
         symbols: The traded symbols and their order; those of ``bars`` if not given.
         config: More fields of `BacktestConfig`.
     """
-    series = bars if isinstance(bars, Mapping) and _keyed_by_symbol(bars) else {"A": bars}
-    frames = {symbol: _frame(it, step_ns) for symbol, it in series.items()}
+    data, frames = _frames(bars, symbols, step_ns)
     return run_frames(
         lanes,
-        DataConfig(source="frames", symbols=tuple(symbols or series)),
+        data,
         frames,
         block_size=block_size,
         traced=traced,
@@ -190,23 +198,58 @@ def run_frames(
     **config: Any,
 ) -> list[LaneRun]:
     """Run lanes on any data; see `run_lanes`."""
-    registry = _registry(lanes)
-    lane_configs: list[LaneConfig] = []
-    for number, lane in enumerate(lanes, 1):
-        name = lane.strategy if isinstance(lane.strategy, str) else f"strategy_{number}"
-        lane_configs.append(lane.config(f"{number:03d}", name))
-    spec = WindowSpec(
-        workflow_id="test",
-        phase_name="backtest",
-        topology="backtest",
-        config=msgspec.Raw(
-            msgspec.json.encode(BacktestConfig(data=data, lanes=tuple(lane_configs), **config))
-        ),
-        tracing=TracingConfig(event_tracing=tuple(traced), retention_policy=retention),
-    )
+    spec = _spec(lanes, data, traced, retention, config)
     resources = Resources(DataCatalog(frames))
     recorders = recorders or [Recorder() for _ in lanes]
-    return anyio.run(_run, spec, registry, resources, recorders)
+    return anyio.run(_run, spec, _registry(lanes), resources, recorders)
+
+
+@dataclass
+class WindowRun:
+    """All files that a window left, by their path in its folder."""
+
+    files: dict[str, bytes]
+    summary: WindowSummary
+
+    def read(self, name: str) -> dict[str, Any]:
+        parsed: dict[str, Any] = json.loads(self.files[name])
+        return parsed
+
+    def document(self, number: int = 1) -> dict[str, Any]:
+        return self.read(f"containers/portfolio_{number:03d}_results.json")
+
+    @property
+    def aggregate(self) -> dict[str, Any]:
+        return self.read("aggregate_results.json")
+
+    @property
+    def rows(self) -> list[LaneReport]:
+        return msgspec.convert(self.aggregate["portfolios"], list[LaneReport])
+
+    @property
+    def series(self) -> tuple[LaneSeries, ...]:
+        return msgspec.json.decode(self.files["series.json"], type=WindowSeries).lanes
+
+
+def run_window(
+    lanes: Sequence[Lane],
+    bars: Series | Mapping[str, Series],
+    *,
+    traced: Sequence[str] = TRACED,
+    retention: str = "trade_complete",
+    symbols: Sequence[str] | None = None,
+    step_ns: int = DAY,
+    cut_short: bool = False,
+    **config: Any,
+) -> WindowRun:
+    """Run lanes side by side in one window and return its files; see `run_lanes`.
+
+    With ``cut_short`` the window is closed before it has seen a bar.
+    """
+    data, frames = _frames(bars, symbols, step_ns)
+    spec = _spec(lanes, data, traced, retention, config)
+    resources = Resources(DataCatalog(frames))
+    return anyio.run(_run_for_files, spec, _registry(lanes), resources, cut_short)
 
 
 def run_lane(lane: Lane, bars: Series | Mapping[str, Series], **options: Any) -> LaneRun:
@@ -257,9 +300,38 @@ def step_of(ts: int) -> int:
     return (ts - FIRST_TS) // DAY
 
 
+def random_bars(count: int, seed: int = 1, price: float = 100.0) -> list[Ohlc]:
+    """Return bars of a random walk, with gaps between them."""
+    rng = np.random.default_rng(seed)
+    closes = price * np.cumprod(1 + rng.standard_normal(count) * 0.02)
+    opens = np.concatenate(([price], closes[:-1])) * (1 + rng.standard_normal(count) * 0.003)
+    highs = np.maximum(opens, closes) * (1 + rng.random(count) * 0.01)
+    lows = np.minimum(opens, closes) * (1 - rng.random(count) * 0.01)
+    columns = (it.tolist() for it in (opens, highs, lows, closes))
+    return list(zip(*columns, strict=True))
+
+
 def flat(price: float, count: int) -> list[Ohlc]:
     """Return bars that do not move."""
     return [(price, price, price, price)] * count
+
+
+async def _run_for_files(
+    spec: WindowSpec, registry: Registry, resources: Resources, cut_short: bool
+) -> WindowRun:
+    storage = MemoryStorage()
+    results = (await ResultStore.create(storage, "run")).window(spec.phase_name)
+    window = LifecycleManager(registry=registry, resources=resources).window(spec, results)
+    async with window:
+        if not cut_short:
+            await window.run()
+    assert window.summary is not None
+    folder = "run/backtest/"
+    files = {
+        path.removeprefix(folder): await storage.read(path)
+        for path in await storage.list_files("run")
+    }
+    return WindowRun(files, window.summary)
 
 
 async def _run(
@@ -287,8 +359,18 @@ async def _run(
     ]
 
 
+@functools.cache
+def _built_in() -> Registry:
+    """Return the registry of what is installed, which nobody adds to."""
+    registry = Registry()
+    registry.load_entry_points()
+    return registry
+
+
 def _registry(lanes: Sequence[Lane]) -> Registry:
     """Return a registry with the strategies of the lanes; reading entry points takes long."""
+    if all(isinstance(lane.strategy, str) for lane in lanes):
+        return _built_in()
     registry = Registry()
     if any(isinstance(lane.strategy, str) for lane in lanes):
         registry.load_entry_points()
@@ -298,6 +380,35 @@ def _registry(lanes: Sequence[Lane]) -> Registry:
         if not isinstance(lane.strategy, str):
             registry.register("strategies", f"strategy_{number}", lane.strategy)
     return registry
+
+
+def _spec(
+    lanes: Sequence[Lane],
+    data: DataConfig,
+    traced: Sequence[str],
+    retention: str,
+    config: Mapping[str, Any],
+) -> WindowSpec:
+    lane_configs: list[LaneConfig] = []
+    for number, lane in enumerate(lanes, 1):
+        name = lane.strategy if isinstance(lane.strategy, str) else f"strategy_{number}"
+        lane_configs.append(lane.config(f"{number:03d}", name))
+    backtest = BacktestConfig(data=data, lanes=tuple(lane_configs), **config)
+    return WindowSpec(
+        workflow_id="test",
+        phase_name="backtest",
+        topology="backtest",
+        config=msgspec.Raw(msgspec.json.encode(backtest)),
+        tracing=TracingConfig(event_tracing=tuple(traced), retention_policy=retention),
+    )
+
+
+def _frames(
+    bars: Series | Mapping[str, Series], symbols: Sequence[str] | None, step_ns: int
+) -> tuple[DataConfig, dict[str, object]]:
+    series = bars if isinstance(bars, Mapping) and _keyed_by_symbol(bars) else {"A": bars}
+    data = DataConfig(source="frames", symbols=tuple(symbols or series))
+    return data, {symbol: _frame(it, step_ns) for symbol, it in series.items()}
 
 
 def _keyed_by_symbol(bars: Mapping[Any, Any]) -> bool:

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from admf.containers import lane_builder
 from admf.containers.config import DataConfig
 from admf.containers.events import Bar, Fill
 from admf.containers.features import FeatureSpec
 from admf.containers.market_data import Bars
 from admf.containers.strategies.base import Context, FeatureView, Strategy
 from admf.engine.errors import ConfigError, DataError, UserCodeError
+from admf.engine.registry import Registry
+from admf.engine.retention import BUILT_IN_POLICIES, TracingConfig
 from tests.containers.harness import (
     DAY,
     FIRST_TS,
@@ -191,3 +194,11 @@ def test_what_is_not_traced_is_not_kept_but_measured() -> None:
     assert document["trades"] == []
     assert document["equity_curve"] is None
     assert document["tracer"]["observed"] == 0
+
+
+def test_a_retention_policy_may_be_a_plug_in() -> None:
+    registry = Registry()
+    registry.register("retention", "mine", BUILT_IN_POLICIES["minimal"])
+    policies = lane_builder._policies(registry, "mine")
+    assert policies["mine"](TracingConfig()).retained_count == 0
+    assert lane_builder._policies(registry, "minimal") is BUILT_IN_POLICIES

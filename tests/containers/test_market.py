@@ -89,3 +89,24 @@ def test_a_quote_is_what_is_known_at_that_moment() -> None:
 def test_there_is_no_quote_before_the_first_bar() -> None:
     with pytest.raises(LookupError, match="no bar has arrived yet"):
         Quotes().price("A")
+
+
+def test_a_window_knows_the_closes_before_it() -> None:
+    assert [market(start).close_before("A") for start in range(5)] == [None, 100, 100, 102, 103]
+    assert [market(start).close_before("B") for start in (1, 2, 4)] == [None, 201, 202]
+    (table,) = tables(market(2), 2, 5)
+    assert market(1).begins_with("B")
+    assert not market(1).begins_with("A")
+    assert (table.last_close("A", 0), table.last_close("B", 0)) == (102, 202)
+
+
+def test_a_symbol_without_a_bar_at_first_has_its_last_close_from_before() -> None:
+    (table,) = tables(market(1), 1, 5)
+    assert table.closes("A").tolist() == [100, 102, 103, 103]
+
+
+def test_closes_before_a_time_reach_back_as_far_as_indicators_do() -> None:
+    part = FeatureStore(DATA.part(1, 4))
+    window = Market(DATA, part, start_step=2, stop_step=4)
+    assert window.closes_before("A", 4, 9).tolist() == [102, 103]
+    assert market(2, 4).closes_before("A", 4, 9).tolist() == [100, 102, 103]

@@ -220,3 +220,28 @@ def test_reprs_say_what_they_hold() -> None:
     bars = make_bars("A", [1, 2])
     assert repr(bars) == "<2 Bars of A>"
     assert repr(MarketData([bars])) == "<MarketData of A: 2 steps>"
+
+
+@given(several_symbols(), several_symbols(), st.data())
+def test_a_part_has_the_bars_of_its_time_steps_and_no_others(
+    bars: list[Bars], others: list[Bars], draw: st.DataObject
+) -> None:
+    extras = [make_bars(f"X{each.symbol}", each.ts.tolist()) for each in others]
+    data = MarketData(bars, extras=extras, timeframe="1d")
+    start = draw.draw(st.integers(0, data.steps - 1))
+    stop = draw.draw(st.integers(start + 1, data.steps))
+    part = data.part(start, stop)
+    assert part.ts.tolist() == data.ts[start:stop].tolist()
+    assert (part.symbols, part.extra_symbols) == (data.symbols, data.extra_symbols)
+    assert part.timeframe == "1d"
+    first, last = part.ts[0], part.ts[-1]
+    for symbol in (*data.symbols, *data.extra_symbols):
+        whole, own = data.bars(symbol), part.bars(symbol)
+        assert own.ts.tolist() == [ts for ts in whole.ts.tolist() if first <= ts <= last]
+        assert not len(own) or np.shares_memory(own.close, whole.close)
+
+
+def test_a_part_without_time_steps_is_refused() -> None:
+    data = MarketData([make_bars("A", [1, 2, 3])])
+    with pytest.raises(ValueError, match="no time steps from 1 to 1"):
+        data.part(1, 1)

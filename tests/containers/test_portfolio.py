@@ -174,6 +174,7 @@ def test_the_document_says_what_was_run() -> None:
         "parameters",
         "status",
         "error",
+        "pruned_at",
         "periods_per_year",
         "return_interval",
         "tracer",
@@ -190,6 +191,7 @@ def test_the_document_says_what_was_run() -> None:
         "completed",
         None,
     )
+    assert document["pruned_at"] is None
     assert document["lane"]["seed"] == 5
     assert document["lane"]["risk"]["max_position"] == 3
     assert document["data"]["bars"] == 3

@@ -392,3 +392,13 @@ async def test_a_run_that_died_while_replacing_gives_the_old_results_back(tmp_pa
         await ResultStore.create(storage, "goog")
     assert (await verify_window(storage, "goog/backtest")).complete
     assert names_in(tmp_path) == ["goog"]
+
+
+async def test_the_files_of_a_window_can_be_read_back() -> None:
+    store = ResultStore(MemoryStorage(), "run")
+    window = store.window("phase")
+    assert not await window.exists("extra.json")
+    await window.write("extra.json", {"values": [1, 2]})
+    again = store.window("phase")
+    assert await again.exists("extra.json")
+    assert (await again.read("extra.json", dict))["values"] == [1, 2]

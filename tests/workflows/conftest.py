@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from admf.engine.errors import ConfigError, Problem
+from admf.workflows.declared import DeclaredWorkflow
+from admf.workflows.experiment import Experiment
 from admf.workflows.loading import LoadedExperiment, load_experiment
-from admf.workflows.vocabulary import Vocabulary
+from admf.workflows.research_pipeline import ResearchPipeline
+from admf.workflows.robustness import Robustness
+from admf.workflows.simple_backtest import SimpleBacktest
+from admf.workflows.train_test_optimization import TrainTestOptimization
+from admf.workflows.vocabulary import ParameterType, Vocabulary
+from admf.workflows.walk_forward_optimization import WalkForwardOptimization
+from admf.workflows.workflow import Workflow
 
 PARAMETERS = {"sma_cross": {"fast": int, "slow": int, "mode": str}, "buy_and_hold": {}}
 
@@ -33,10 +41,40 @@ def _check_strategy(type_: str, params: Mapping[str, object], folder: Path | Non
         raise ConfigError(problems)
 
 
+def _strategy_parameters(type_: str, folder: Path | None) -> dict[str, ParameterType]:
+    _check_strategy(type_, {}, folder)
+    return {name: ParameterType(cls, cls.__name__) for name, cls in PARAMETERS[type_].items()}
+
+
+def _workflow(experiment: Experiment) -> Workflow:
+    return DeclaredWorkflow() if experiment.phases else WORKFLOWS[experiment.workflow]()
+
+
+WORKFLOWS: Mapping[str, Callable[[], Workflow]] = {
+    "research_pipeline": ResearchPipeline,
+    "robustness": Robustness,
+    "simple_backtest": SimpleBacktest,
+    "train_test_optimization": TrainTestOptimization,
+    "walk_forward_optimization": WalkForwardOptimization,
+}
+SEQUENCES = [
+    "single_pass",
+    "parameter_sweep",
+    "train_test",
+    "walk_forward",
+    "k_fold",
+    "monte_carlo",
+]
+
+
 @pytest.fixture
 def vocabulary() -> Vocabulary:
     return Vocabulary(
-        workflows=["simple_backtest"],
+        workflows=list(WORKFLOWS),
+        sequences=SEQUENCES,
+        topologies=["backtest"],
+        workflow=_workflow,
+        strategy_parameters=_strategy_parameters,
         events=["BAR", "SIGNAL", "FILL", "POSITION_OPEN", "POSITION_CLOSE", "PORTFOLIO_UPDATE"],
         retention_policies=["trade_complete", "sliding_window", "minimal"],
         check_strategy=_check_strategy,

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from admf.workflows.loading import LoadedExperiment
+from admf.containers.config import StrategyConfig
+from admf.engine.errors import ConfigError
+from admf.sequences.phase import PhaseConfig
+from admf.sequences.settings import PhaseOptions
+from admf.workflows.experiment import Experiment
+from admf.workflows.loading import LoadedExperiment, experiment_from_mapping
+from admf.workflows.vocabulary import Vocabulary
 
 Load = Callable[..., LoadedExperiment]
 Mistakes = Callable[..., list[str]]
@@ -25,7 +32,11 @@ def warnings(load: Load, text: str, *overrides: str) -> list[str]:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("simple_backtest", "walk", "1:11: workflow: unknown name 'walk' (known: simple_backtest)"),
+        (
+            "simple_backtest",
+            "walk",
+            "1:11: workflow: unknown name 'walk' (known: research_pipeline, robus",
+        ),
         ("source: sample", "path: ''", "2:14: data.path: is missing: name a file or folder"),
         ("source: sample", "path: ~", "2:14: data.path: is missing: name a file or folder"),
         ("source: sample", "source: file", "2:1: data.path: is missing: name a file or folder"),
@@ -213,3 +224,53 @@ def test_tracing_trades_that_are_never_seen_to_close_is_warned_about(
     warnings = [str(it) for it in load(HEAD + lines).warnings]
 
     assert any("without POSITION_CLOSE" in it for it in warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        ("", [], "1:1: strategy: is missing: the workflow brings none along"),
+        (
+            "",
+            ["strategy.params.fast=5"],
+            "--set strategy.params.fast: strategy.type: is missing",
+        ),
+        (
+            "phase_overrides: {backtest: {seed: 3}}",
+            [],
+            "1:1: strategy: is missing: the workflow brings none along",
+        ),
+    ],
+)
+def test_a_workflow_that_brings_no_strategy_along_needs_one(
+    mistakes: Mistakes, text: str, overrides: list[str], expected: str
+) -> None:
+    head = "workflow: simple_backtest\ndata: {source: sample, symbols: [GOOG]}\n"
+
+    assert mistakes(head + text, *overrides) == [expected]
+
+
+class Careless:
+    """A workflow that chooses what does not exist."""
+
+    def get_phases(self, config: Experiment) -> Mapping[str, PhaseConfig]:
+        strategy = StrategyConfig(type="sma_cross", params={"fsat": 1})
+        options = PhaseOptions(strategy=strategy, retention_policy="minmal")
+        return {"a": PhaseConfig(name="a", sequence="twice", output=("bset",), config=options)}
+
+
+def test_mistakes_of_a_workflow_are_told_as_such(vocabulary: Vocabulary) -> None:
+    vocabulary = dataclasses.replace(
+        vocabulary, workflows=["careless"], workflow=lambda _: Careless()
+    )
+    mapping = {"workflow": "careless", "data": {"source": "sample", "symbols": ["A"]}}
+    with pytest.raises(ConfigError) as caught:
+        experiment_from_mapping(mapping, vocabulary=vocabulary)
+
+    found = [line.partition(" (")[0] for line in str(caught.value).splitlines()]
+    assert found == [
+        "phases.a.sequence: phase 'a': unknown name 'twice'",
+        "phases.a.output.0: phase 'a': a phase has no result 'bset'",
+        "workflow careless: retention_policy: unknown name 'minmal'",
+        "workflow careless: strategy.params.fsat: unknown parameter",
+    ]

@@ -154,9 +154,7 @@ seed: 7
 def test_an_empty_file_is_refused(mistakes: Mistakes, text: str) -> None:
     (message,) = mistakes(text)
 
-    assert message.endswith(
-        "is empty; an experiment has fields, at least workflow, data and strategy"
-    )
+    assert message.endswith("is empty; an experiment has fields, at least workflow and data")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +171,7 @@ def test_a_file_without_fields_is_refused(mistakes: Mistakes, text: str, found: 
 
 def test_a_mistake_in_a_file_without_fields_is_not_lost(mistakes: Mistakes) -> None:
     assert mistakes("[.nan, 2]") == [
-        "1:1: holds a list; an experiment has fields, at least workflow, data and strategy",
+        "1:1: holds a list; an experiment has fields, at least workflow and data",
         "1:2: 0: must be a finite number, got nan",
     ]
 

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from admf.containers.config import RiskConfig
 from admf.engine.errors import ConfigError, Problem
+from admf.sequences.settings import PhaseOptions
 from admf.workflows.nodes import (
     Node,
     Place,
+    changed,
     field_name,
     find,
     key_place,
     located,
     measure,
     node_of,
+    path_of,
     place_of,
     plain,
 )
@@ -165,3 +168,58 @@ def test_measure_counts_values_and_levels(value: object) -> None:
 
 def test_a_pure_path_is_text() -> None:
     assert plain(node_of(PurePosixPath("/x"), [])) == "/x"
+
+
+def test_a_section_of_an_experiment_made_in_python_may_leave_fields_unset() -> None:
+    assert plain(node_of({"data_range": {}, "seed": 1}, [])) == {"data_range": {}, "seed": 1}
+    assert plain(node_of(PhaseOptions(seed=1), [])) == {"seed": 1}
+
+
+DOTTED = node_of({"space": {"risk.stop.x": [1, 2], "risk": {"stop": 3}, "a": 1}}, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "path"),
+    [
+        ("space.risk.stop.x", ("space", "risk.stop.x")),
+        ("space.risk.stop.x.1", ("space", "risk.stop.x", 1)),
+        ("space.risk.stop", ("space", "risk", "stop")),
+        ("space.risk.missing", ("space", "risk", "missing")),
+        ("space.a.b.c", ("space", "a", "b", "c")),
+        ("other.a.0", ("other", "a", 0)),
+        ("", ("",)),
+    ],
+)
+def test_a_field_is_found_though_its_name_holds_dots(
+    field: str, path: tuple[str | int, ...]
+) -> None:
+    assert path_of(DOTTED, field) == path
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "overridden"),
+    [
+        (Place(), "", None),
+        (Place("x.yaml", 3, 7), "x.yaml:3:7", None),
+        (Place("--set x.yaml", 3, 7), "--set x.yaml:3:7", None),
+        (Place.of_override(("a", "b")), "--set a.b", "a.b"),
+        (Place.of_override(("x" * 70,)), f"--set {'x' * 60}...", "x" * 70),
+    ],
+)
+def test_a_place_is_written_as_users_know_it(
+    place: Place, text: str, overridden: str | None
+) -> None:
+    assert (place.text, place.overridden) == (text, overridden)
+
+
+def test_what_has_changed_takes_the_place_of_what_was_written() -> None:
+    old = node_of({"a": 1, "b": {"c": 2, "d": 3}, "e": [1], "gone": 1, "default": 0}, [])
+    new = node_of({"a": 1, "b": {"c": 2, "d": 4}, "e": [2], "default": 0, "new": {"x": 1}}, [])
+    at = Place("f", 1, 1)
+    inner = Node({"c": Node(2, at), "d": Node(3, at)}, at, {"c": at})
+    written = Node({"a": Node(1, at), "b": inner, "e": Node([Node(1, at)], at)}, at, {"b": at})
+    result = changed(new, old, written)
+
+    assert plain(result) == {"a": 1, "b": {"c": 2, "d": 4}, "e": [2], "new": {"x": 1}}
+    assert place_of(result, ("a",)) == place_of(result, ("b", "c")) == at
+    assert place_of(result, ("b", "d")) == place_of(result, ("e",)) == Place()

@@ -150,3 +150,31 @@ def _steps(value: object, names: list[str]) -> tuple[str | int, ...]:
             steps.append(name)
             value = value[name]
     return tuple(steps)
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ("parameter_space.risk.stop_loss_pct=[2]", {"risk.stop_loss_pct": [2]}),
+        ("parameter_space.execution.commission.value=[2]", {"execution.commission.value": [2]}),
+        ("parameter_space.risk.stop_loss_pct.min=2", {"risk.stop_loss_pct": {"min": 2}}),
+        ("parameter_space.fast=[2]", {"fast": [2]}),
+        ("parameter_space.fast.max=2", {"fast": {"max": 2}}),
+        ("parameter_space={a: [2]}", {"a": [2]}),
+    ],
+)
+def test_searched_settings_are_named_with_their_dots(given_: str, expected: object) -> None:
+    assert override(given_, text="{}") == ({"parameter_space": expected}, [])
+    assert override(f"phase_overrides.a.{given_}", text="{}") == (
+        {"phase_overrides": {"a": {"parameter_space": expected}}},
+        [],
+    )
+
+
+def test_an_entry_of_the_values_of_a_searched_setting_is_named_by_its_position() -> None:
+    text = "parameter_space: {risk.stop_loss_pct: [1, 2]}"
+
+    assert override("parameter_space.risk.stop_loss_pct.1=5", text=text) == (
+        {"parameter_space": {"risk.stop_loss_pct": [1, 5]}},
+        [],
+    )

@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_said_in_plain_words(line: str, expected: str) -> N
     [
         (
             "seed: 7",
-            ["1:1: data: is missing", "1:1: strategy: is missing", "1:1: workflow: is missing"],
+            ["1:1: data: is missing", "1:1: workflow: is missing"],
         ),
         (HEAD.replace("symbols: [GOOG]", ""), ["2:1: data.symbols: is missing"]),
         (HEAD.replace("[GOOG]", "[]"), ["2:33: data.symbols: must not be empty"]),

@@ -19,6 +19,12 @@ _EXIT_CODES = (
 _COMMANDS = (
     ("run", "run:run", "Run an experiment.", "experiment.yaml --set strategy.params.fast=20"),
     ("validate", "validate:validate", "Check an experiment without running it.", "experiment.yaml"),
+    (
+        "check-lookahead",
+        "lookahead:check",
+        "Look whether a strategy uses bars of the future.",
+        "experiment.yaml",
+    ),
     ("init", "project:init", "Write a first project, which runs at once.", "my_study"),
     ("list", "listing:list_names", "List what there is to use.", "strategies"),
     ("schema", "project:schema", "Write the JSON Schema of the experiment file.", "> schema.json"),

@@ -11,9 +11,16 @@ from rich.text import Text
 
 from admf.containers.metrics.catalogue import METRICS
 from admf.containers.metrics.history import Trade
-from admf.workflows.cli.rendering import grid, metric_label, metric_text, moment_text, table
-from admf.workflows.cli.stored import PortfolioRecord
-from admf.workflows.cli.summary import facts, figure, what_ran
+from admf.workflows.cli.phase_record import PortfolioRecord
+from admf.workflows.cli.rendering import (
+    figure,
+    grid,
+    metric_label,
+    metric_text,
+    moment_text,
+    table,
+)
+from admf.workflows.cli.summary import facts, what_ran
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -32,25 +32,68 @@ def progress_report(*, quiet: bool) -> Generator[Report | None]:
         with progress_display() as display:
             yield ProgressBar(display).show
     else:
-        yield ProgressLines().show
+        lines = ProgressLines()
+        try:
+            yield lines.show
+        finally:
+            lines.finish()
 
 
 class ProgressLines:
-    """Writes a line every few seconds, and one when a window has come to its end.
+    """Writes a line every few seconds, and one at the end of each phase.
+
+    The first window of a phase, which may be its only one, has a line at its end. The end of the
+    others is seen when another phase begins, or all is over.
 
     Args:
         clock: Seconds that never go back.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
         self._pace = _Pace(clock)
         self._due = _Every(_SECONDS_BETWEEN_LINES, clock)
+        self._phases: dict[str, _PhaseSoFar] = {}
 
     def show(self, progress: Progress) -> None:
         """Take note of how far a window is."""
         text = self._pace.text(progress)
-        if self._due.now() or progress.bars_done == progress.bars_total:
-            write_error(f"{_name(progress)}: {text}\n")
+        phase = self._phases.get(progress.phase)
+        if phase is None:
+            self.finish()
+            phase = self._phases[progress.phase] = _PhaseSoFar(self._clock())
+        phase.take(progress)
+        if progress.windows_done == 0 and progress.bars_done == progress.bars_total:
+            phase.is_told = True
+        elif not self._due.now():
+            return
+        write_error(f"{_name(progress)}: {text}\n")
+
+    def finish(self) -> None:
+        """Tell how the phases ended that have not been told to their end."""
+        for name, phase in self._phases.items():
+            if not phase.is_told:
+                phase.is_told = True
+                write_error(f"{name}: {phase.text(self._clock())}\n")
+
+
+class _PhaseSoFar:
+    """What the windows of a phase that are over add up to."""
+
+    def __init__(self, began: float) -> None:
+        self.is_told = True
+        self._began = began
+        self._windows = 0
+        self._bars = 0
+
+    def take(self, progress: Progress) -> None:
+        if progress.bars_done == progress.bars_total:
+            self._windows += 1
+            self._bars += progress.bars_total
+            self.is_told = False
+
+    def text(self, now: float) -> str:
+        return f"{self._windows:,} windows, {self._bars:,} bars, {now - self._began:.1f} s"
 
 
 class ProgressBar:
@@ -127,12 +170,14 @@ class _Pace:
         if window != self._window:
             self._window, self._began = window, now
         done, total, elapsed = progress.bars_done, progress.bars_total, now - self._began
-        bars = f"{done:,} of {total:,} bars"
-        if not done or elapsed <= 0:
-            return bars
-        speed = done / elapsed
-        time = f"{elapsed:.1f} s" if done == total else f"{_duration((total - done) / speed)} left"
-        return f"{bars}, {speed:,.0f} bars/s, {time}"
+        parts = [f"{done:,} of {total:,} bars"]
+        if done and elapsed > 0:
+            speed = done / elapsed
+            left = f"{_duration((total - done) / speed)} left"
+            parts += [f"{speed:,.0f} bars/s", f"{elapsed:.1f} s" if done == total else left]
+        if progress.windows_done:
+            parts.append(f"{progress.windows_done:,} windows done")
+        return ", ".join(parts)
 
 
 def _name(progress: Progress) -> str:

@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from admf.containers.metrics.catalogue import Unit
+from admf.containers.metrics.catalogue import METRICS, Unit
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import JustifyMethod, RenderableType
 
-__all__ = ["grid", "metric_label", "metric_text", "moment_text", "path_text", "rendered", "table"]
+__all__ = [
+    "MOST_ROWS",
+    "fact_rows",
+    "figure",
+    "grid",
+    "metric_label",
+    "metric_of",
+    "metric_text",
+    "moment_text",
+    "narrow_label",
+    "path_text",
+    "point_text",
+    "rendered",
+    "rows_and_rest",
+    "span_text",
+    "table",
+    "titled",
+]
+
+MOST_ROWS = 20
+"""Rows of a table whose length depends on the data."""
 
 _WIDTH_OF_FILES = 200
 """Standard output that is not a terminal has room: long lines are better for grep than wrapped."""
 
 _SPELLINGS = MappingProxyType({"cagr": "CAGR", "sharpe": "Sharpe", "sqn": "SQN"})
+_UNITS: Mapping[str, Unit] = MappingProxyType({metric.name: metric.unit for metric in METRICS})
 
 
 def rendered(*parts: RenderableType) -> str:
@@ -34,10 +57,12 @@ def rendered(*parts: RenderableType) -> str:
 
 
 def table(*columns: str, right: tuple[str, ...] = (), gap: int = 2) -> Table:
-    """Return a table without lines; the columns named in ``right`` are aligned to the right."""
+    """Return a table without lines; those in ``right`` hold numbers and are not wrapped."""
     made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        is_number = column in right
+        justify: JustifyMethod = "right" if is_number else "left"
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=is_number)
     return made
 
 
@@ -52,10 +77,47 @@ def grid(pairs: int) -> Table:
     return made
 
 
+def fact_rows(*, right: bool = False) -> Table:
+    """Return a table of labels and what is said of them, without a header."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(justify="right" if right else "left", overflow="fold")
+    return made
+
+
+def titled(title: str, rows: Table, count: int) -> Iterator[RenderableType]:
+    """Yield a table with a title; see `rows_and_rest`."""
+    yield Text("")
+    yield Text(title, "bold")
+    yield from rows_and_rest(rows, count)
+
+
+def rows_and_rest(rows: Table, count: int) -> Iterator[RenderableType]:
+    """Yield a table, and how many of ``count`` rows are left out as they are beyond `MOST_ROWS`."""
+    yield rows
+    if count > MOST_ROWS:
+        yield Text(f"and {count - MOST_ROWS:,} more")
+
+
+def figure(metrics: Mapping[str, float | None], name: str) -> tuple[str, str]:
+    """Return the label and the value of a metric."""
+    return metric_label(name), metric_of(name, metrics.get(name))
+
+
+def metric_of(name: str, value: float | None) -> str:
+    """Return the value of a metric for people, by its name."""
+    return metric_text(value, _UNITS.get(name, "ratio"))
+
+
 def metric_label(name: str) -> str:
     """Return a metric's name for people: ``Sharpe ratio``."""
     label = " ".join(_SPELLINGS.get(word, word) for word in name.split("_"))
     return label[:1].upper() + label[1:]
+
+
+def narrow_label(name: str, *below: str) -> str:
+    """Return a metric's name for the head of a narrow column, over several lines."""
+    return "\n".join((*metric_label(name).rsplit(" ", 1), *below))
 
 
 def metric_text(value: float | None, unit: Unit) -> str:
@@ -72,6 +134,16 @@ def metric_text(value: float | None, unit: Unit) -> str:
 def moment_text(iso: str) -> str:
     """Return a time for people: the date alone if it is midnight."""
     return iso.removesuffix("T00:00:00Z")
+
+
+def span_text(span: Mapping[str, str]) -> str:
+    """Return a range of times, from ``start`` to ``end``, for people."""
+    return f"{moment_text(span['start'])} to {moment_text(span['end'])}"
+
+
+def point_text(parameters: Mapping[str, Any]) -> str:
+    """Return a parameter set for people."""
+    return " ".join(f"{name}={value}" for name, value in parameters.items())
 
 
 def path_text(path: str) -> str:

@@ -13,7 +13,7 @@ from admf.workflows.cli.details import portfolio_details
 from admf.workflows.cli.rendering import rendered
 from admf.workflows.cli.stored import StoredRun, read_run
 from admf.workflows.cli.streams import write_json, write_out
-from admf.workflows.cli.summary import head, portfolio_rows
+from admf.workflows.cli.summary import head, phase_section
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,14 +39,10 @@ def show(directory: Path, /, *, json: bool = False) -> None:
 
 def _shown(run: StoredRun) -> Iterator[RenderableType]:
     yield head(run.run.run_id, run.run.status)
-    for window in run.windows:
-        if len(window.portfolios) > 1:
-            yield from portfolio_rows(window.path, window.portfolios)
-        for portfolio in window.portfolios[:_MOST_PORTFOLIOS]:
-            yield from portfolio_details(window.path, portfolio)
-        for error in window.summary.errors:
-            yield Text(error, "red")
-    if not run.windows:
-        yield Text("it ended before a window was complete, so there is nothing to show")
+    for name, phase in run.phases.items():
+        own = [it for window in run.windows if window.path == name for it in window.portfolios]
+        yield from phase_section(phase, own[:_MOST_PORTFOLIOS], portfolio_details)
+    if not run.phases:
+        yield Text("it ended before a phase was over, so there is nothing to show")
     yield Text("")
     yield Text(f"every file in {run.path} is as it was written")

@@ -14,14 +14,14 @@ from cyclopts import Parameter
 from admf.engine.container import Status
 from admf.engine.errors import AdmfError, ConfigError
 from admf.workflows.cli.exits import ExitCode
+from admf.workflows.cli.finished import Objectives, read_finished
 from admf.workflows.cli.logs import configure_logging
 from admf.workflows.cli.options import Overrides
 from admf.workflows.cli.progress import progress_report
 from admf.workflows.cli.rendering import path_text, rendered
 from admf.workflows.cli.signals import escalating_signals
-from admf.workflows.cli.stored import portfolios_of
 from admf.workflows.cli.streams import foreign_code, say, write_json, write_out
-from admf.workflows.cli.summary import head, phase_summary
+from admf.workflows.cli.summary import head, phase_section, portfolio_summary
 from admf.workflows.loading import LoadedExperiment
 from admf.workflows.outcome import PhaseResult, RunResult
 from admf.workflows.run import Run
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NoResult", "run"]
 
+_MOST_ERRORS = 5
 _STOPPING = (
     "stopping, and writing the results of what ran; interrupt again to hurry, and a third time to "
     "leave at once"
@@ -79,12 +80,13 @@ def run(
             loaded = runner.load(file, overrides)
             for warning in loaded.warnings:
                 say("warning", str(warning))
+            objectives = {it.name: it.settings.objectives for it in runner.phases(loaded)}
             result = anyio.run(partial(_run, runner, loaded, quiet=quiet))
     except AdmfError as error:
         if json:
             write_json(NoResult("failed", str(error)))
         raise
-    _tell(result, json=json)
+    _tell(result, objectives, json=json)
     return _exit_code(result)
 
 
@@ -115,15 +117,14 @@ async def _run(runner: Runner, loaded: LoadedExperiment, *, quiet: bool) -> RunR
             raise loaded.located(error) from error
 
 
-def _tell(result: RunResult | None, *, json: bool) -> None:
+def _tell(result: RunResult | None, objectives: Objectives, *, json: bool) -> None:
     if result is None:
         say("error", _NOT_BEGUN)
         if json:
             write_json(NoResult("cancelled", _NOT_BEGUN))
         return
     for name, phase in result.phases.items():
-        for error in phase.errors:
-            say("error", f"{name}: {error}")
+        _tell_errors(name, phase)
     if result.status == "cancelled":
         path = result.results_path
         where = f"; results of what ran are in {path_text(path)}" if path is not None else ""
@@ -131,13 +132,22 @@ def _tell(result: RunResult | None, *, json: bool) -> None:
     if json:
         write_json(result)
     else:
-        write_out(_summary(result))
+        write_out(_summary(result, objectives))
 
 
-def _summary(result: RunResult) -> str:
+def _tell_errors(name: str, phase: PhaseResult) -> None:
+    """Tell what went wrong in a phase; trials of a search may fail without harm."""
+    failed = not phase.success or (phase.summary is not None and phase.summary.failed > 0)
+    for error in phase.errors[:_MOST_ERRORS]:
+        say("error" if failed else "warning", f"{name}: {error}")
+    if len(phase.errors) > _MOST_ERRORS:
+        say("note", f"{name}: {len(phase.errors) - _MOST_ERRORS} more went wrong")
+
+
+def _summary(result: RunResult, objectives: Objectives) -> str:
     parts: list[RenderableType] = [head(result.run_id, result.status)]
-    for name, phase in result.phases.items():
-        parts += phase_summary(name, anyio.run(portfolios_of, phase))
+    for phase, portfolios in anyio.run(read_finished, result, objectives):
+        parts += phase_section(phase, portfolios, portfolio_summary)
     if result.results_path is not None:
         parts += ["", f"results are in {path_text(result.results_path)}"]
     return rendered(*parts)

@@ -4,66 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from admf.containers.config import LaneConfig
-from admf.containers.metrics.history import Trade
-from admf.containers.portfolio import OpenPosition
-from admf.engine.container import Status
 from admf.engine.documents import read_document
 from admf.engine.errors import StorageError, TornFileError, did_you_mean
 from admf.engine.results import COMMIT_FILE, RUN_FILE, verify_window
 from admf.engine.storage import LocalStorage, Storage
 from admf.engine.summary import WindowSummary
 from admf.engine.window import ResultsStorage
-from admf.workflows.outcome import PhaseResult
+from admf.sequences.config import ObjectiveConfig
+from admf.workflows.cli.phase_files import StoredFiles
+from admf.workflows.cli.phase_record import (
+    CONTAINERS,
+    PhaseHead,
+    PhaseRecord,
+    PhaseStatus,
+    PortfolioRecord,
+    read_phase,
+    read_portfolios,
+)
 
 __all__ = [
-    "DataRecord",
-    "PhaseRecord",
-    "PortfolioRecord",
+    "PhaseConfigRecord",
     "RunRecord",
+    "SettingsRecord",
     "StoredRun",
     "StoredWindow",
-    "portfolios_of",
     "read_run",
 ]
 
-_CONTAINERS = "/containers/"
 
-
-class DataRecord(msgspec.Struct, frozen=True):
-    """The market data that a portfolio saw."""
-
-    symbols: tuple[str, ...]
-    timeframe: str | None
-    start: str
-    end: str
-    bars: int
-
-
-class PortfolioRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The result file of a portfolio, without its equity curve."""
-
-    container_id: str
-    window_id: str
-    status: Status
-    error: str | None
-    lane: LaneConfig
-    data: DataRecord
-    parameters: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
-    rejects: Mapping[str, int]
-    open_positions: tuple[OpenPosition, ...]
-    trades: tuple[Trade, ...]
-
-
-class PhaseRecord(msgspec.Struct, frozen=True):
-    """Where a phase's results were to go."""
+class SettingsRecord(msgspec.Struct, frozen=True):
+    """Of a phase's settings, those that say what its results are."""
 
     results_storage: ResultsStorage
+    objective_function: ObjectiveConfig | tuple[ObjectiveConfig, ...] = ObjectiveConfig()
+
+
+class PhaseConfigRecord(msgspec.Struct, frozen=True):
+    """A phase as it was to run."""
+
+    sequence: str
+    settings: SettingsRecord
+
+    @property
+    def objectives(self) -> tuple[ObjectiveConfig, ...]:
+        """The objectives, the leading one first."""
+        found = self.settings.objective_function
+        return found if isinstance(found, tuple) else (found,)
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +60,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         status: How the run ended; ``running`` if it is under way, or was killed.
-        results: Whether each phase that ran succeeded.
+        results: Whether each phase that is over succeeded.
+        skipped: Why phases did not run.
+        errors: What went wrong in phases.
         phases: All phases.
     """
 
@@ -81,11 +72,23 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     finished_at: str | None
     results: Mapping[str, bool]
-    phases: Mapping[str, PhaseRecord]
+    skipped: Mapping[str, str] = {}
+    errors: Mapping[str, tuple[str, ...]] = {}
+    phases: Mapping[str, PhaseConfigRecord]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The phases that ran and whose results are files."""
+        ran = [name for name in self.results if name not in self.skipped]
+        return tuple(it for it in ran if self.phases[it].settings.results_storage == "disk")
 
 
 class StoredWindow(msgspec.Struct, frozen=True):
-    """An execution window: its folder below the run's, its commit record and its portfolios."""
+    """A window or a sequence that is complete: its folder below the run's, and its commit record.
+
+    Args:
+        portfolios: Its portfolios, if it is all of its phase.
+    """
 
     path: str
     summary: WindowSummary
@@ -97,7 +100,13 @@ class StoredRun(msgspec.Struct, frozen=True):
 
     path: str
     run: RunRecord
+    phases: Mapping[str, PhaseRecord]
     windows: tuple[StoredWindow, ...]
+
+    def windows_of(self, phase: str) -> list[StoredWindow]:
+        """Return the windows of a phase; the first is its own, if that is complete."""
+        below = f"{phase}/"
+        return [it for it in self.windows if it.path == phase or it.path.startswith(below)]
 
 
 async def read_run(folder: Path) -> StoredRun:
@@ -113,44 +122,26 @@ async def read_run(folder: Path) -> StoredRun:
     run = await read_document(storage, RUN_FILE, RunRecord)
     if run.status == "running":
         raise StorageError(f"the run in {folder} has not ended: it is under way, or was killed")
-    phases = [name for name in run.results if run.phases[name].results_storage == "disk"]
-    paths = [path for name in phases for path in await _windows(storage, name, run.status)]
+    paths = [path for name in run.kept for path in await _windows(storage, name, run)]
     damage = [line for path in paths for line in await _damage(storage, path)]
     if damage:
         raise TornFileError("\n".join([f"results in {folder} are not whole:", *damage]))
-    windows = [await _read_window(storage, path) for path in paths]
-    return StoredRun(str(folder), run, tuple(windows))
+    windows = [await _read_window(storage, path, run.kept) for path in paths]
+    stored = StoredRun(str(folder), run, {}, tuple(windows))
+    heads = {name: _head(stored, name) for name in run.results}
+    phases = {
+        name: await read_phase(head, StoredFiles(storage, name)) for name, head in heads.items()
+    }
+    return msgspec.structs.replace(stored, phases=phases)
 
 
-async def portfolios_of(phase: PhaseResult) -> list[PortfolioRecord]:
-    """Return the portfolios of a phase that has just run, from its files or from memory.
-
-    Raises:
-        StorageError: A file cannot be read.
-    """
-    if phase.results_path is None:
-        documents = (phase.phase_results or {}).values()
-        found = [document for document in documents if document.get("role") == "portfolio"]
-        return [msgspec.convert(document, PortfolioRecord) for document in found]
-    folder = Path(phase.results_path)
-    storage = LocalStorage(folder.parent)
-    paths = await _windows(storage, folder.name, "cancelled")
-    windows = [await _read_window(storage, path) for path in paths]
-    return [portfolio for window in windows for portfolio in window.portfolios]
-
-
-async def _windows(storage: Storage, phase: str, status: str) -> list[str]:
-    """Return the folders of a phase's windows, also of those that should be there but are not.
-
-    Args:
-        storage: The run's folder.
-        phase: Name of the phase.
-        status: How the run ended; only one that was cancelled may have a phase without windows.
-    """
+async def _windows(storage: Storage, phase: str, run: RunRecord) -> list[str]:
+    """Return the folders of a phase's windows, also of those that should be there but are not."""
     files = await storage.list_files(phase)
     commits = {file.rpartition("/")[0] for file in files if file.endswith(f"/{COMMIT_FILE}")}
-    begun = {file.partition(_CONTAINERS)[0] for file in files if _CONTAINERS in file}
-    return sorted(commits | begun) or ([] if status == "cancelled" else [phase])
+    begun = {file.partition(f"/{CONTAINERS}")[0] for file in files if f"/{CONTAINERS}" in file}
+    expected = {phase} if run.results[phase] else set[str]()
+    return sorted(commits | begun | expected)
 
 
 async def _damage(storage: Storage, path: str) -> list[str]:
@@ -162,16 +153,42 @@ async def _damage(storage: Storage, path: str) -> list[str]:
     return lines
 
 
-async def _read_window(storage: Storage, path: str) -> StoredWindow:
+async def _read_window(storage: Storage, path: str, phases: tuple[str, ...]) -> StoredWindow:
     summary = await read_document(storage, f"{path}/{COMMIT_FILE}", WindowSummary)
-    portfolios = [
-        await read_document(
-            storage, f"{path}{_CONTAINERS}{container.id}_results.json", PortfolioRecord
-        )
-        for container in summary.containers
-        if container.role == "portfolio"
+    portfolios = await read_portfolios(StoredFiles(storage, path)) if path in phases else ()
+    return StoredWindow(path, summary, portfolios)
+
+
+def _head(stored: StoredRun, name: str) -> PhaseHead:
+    run = stored.run
+    return PhaseHead(
+        name=name,
+        status=_status(run, name),
+        objectives=run.phases[name].objectives,
+        skipped=run.skipped.get(name, ""),
+        errors=run.errors.get(name) or _errors(stored.windows_of(name)),
+        is_kept=run.phases[name].settings.results_storage == "disk",
+    )
+
+
+def _status(run: RunRecord, name: str) -> PhaseStatus:
+    if name in run.skipped:
+        return "skipped"
+    if run.results[name]:
+        return "completed"
+    return "cancelled" if run.status == "cancelled" else "failed"
+
+
+def _errors(windows: list[StoredWindow]) -> tuple[str, ...]:
+    """Return what went wrong in windows, each error once."""
+    summaries = [window.summary for window in windows]
+    found = [
+        error
+        for it in summaries
+        for error in (*it.errors, *(c.error for c in it.containers))
+        if error
     ]
-    return StoredWindow(path, summary, tuple(portfolios))
+    return tuple(dict.fromkeys(found))
 
 
 def _no_run(folder: Path) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from admf.containers.metrics import METRICS
+from admf.containers.metrics import HEADLINE_METRICS, METRICS
 
 
 def test_results_hold_every_metric_once_and_in_the_order_of_the_catalogue(
@@ -27,3 +27,8 @@ def test_trade_metrics_come_for_all_long_and_short() -> None:
         assert {name, f"long_{name}", f"short_{name}"} <= names
     by_name = {info.name: info for info in METRICS}
     assert by_name["long_win_rate"].summary == "Share of long trades with a profit"
+
+
+def test_headline_metrics_are_metrics() -> None:
+    assert set(HEADLINE_METRICS) <= {info.name for info in METRICS}
+    assert len(set(HEADLINE_METRICS)) == len(HEADLINE_METRICS) == 12

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admf.containers.events import Fill, PortfolioUpdate
+from admf.containers.events import Fill, PortfolioUpdate, PositionClose
 from admf.containers.metrics import Annualisation, MetricsResult, PortfolioMetrics
 from admf.containers.times import DAY_NS
 from admf.engine.block import Block
@@ -159,3 +159,23 @@ def test_memory_does_not_grow_with_the_number_of_marks(marks: MakeMarks) -> None
     assert metrics.result().values["bars"] == 1_050_000
     assert kept < 1_000_000
     assert peak < 3_000_000
+
+
+@pytest.mark.parametrize("annualisation", [PER_BAR, PER_DAY])
+@pytest.mark.parametrize(("count", "ruin"), [(0, False), (1, False), (1024, False), (3000, True)])
+def test_a_single_metric_is_what_it_is_among_all(
+    marks: MakeMarks,
+    close: Callable[..., PositionClose],
+    annualisation: Annualisation,
+    count: int,
+    ruin: bool,
+) -> None:
+    metrics = PortfolioMetrics(100.0, annualisation)
+    if count:
+        metrics.sinks[0].fold(random_marks(marks, count, 1, ruin=ruin))
+        metrics.sinks[1].fold(a_fill(3.0, 9.0))
+        metrics.sinks[2].fold(close(12.0))
+    values = metrics.result().values
+    assert {name: metrics.value(name) for name in values} == values
+    with pytest.raises(KeyError):
+        metrics.value("nonsense")

@@ -81,3 +81,16 @@ def test_a_lower_quantile_of_zero_has_no_tail_ratio() -> None:
     assert quantiles.value_at_risk_95() == 0.0
     assert quantiles.conditional_value_at_risk_95() == 0.0
     assert quantiles.tail_ratio() is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, EXACT_SAMPLES, EXACT_SAMPLES + 1, 100_000])
+def test_any_quantile_can_be_asked_for(count: int) -> None:
+    values = np.random.default_rng(count).standard_normal(count)
+    shares = (0.05, 0.25, 0.5, 0.9)
+    found = accumulate(values).quantiles(*shares)
+    exact = np.quantile(values, shares).tolist()
+    assert found == pytest.approx(exact, abs=0.02 if count > EXACT_SAMPLES else 0)
+
+
+def test_no_values_have_no_median() -> None:
+    assert QuantileAccumulator().quantiles(0.5) is None

@@ -15,7 +15,9 @@ from admf.engine.retention import RetentionPolicy, TracingConfig, make_policy
 TRADED: tuple[type[Event], ...] = (PositionOpen, PositionClose, Fill, PortfolioUpdate)
 
 
-def make_tracer(policy: str, traced: Iterable[type[Event]] = TRADED) -> MetricsEventTracer:
+def make_tracer(
+    policy: str, traced: Iterable[type[Event]] = TRADED, *, series: bool = False
+) -> MetricsEventTracer:
     tracing = TracingConfig(retention_policy=policy, sliding_window_size=3)
     return MetricsEventTracer(
         traced,
@@ -24,6 +26,7 @@ def make_tracer(policy: str, traced: Iterable[type[Event]] = TRADED) -> MetricsE
         annualisation=Annualisation(),
         history=history_limit(tracing),
         policy_name=policy,
+        series=series,
     )
 
 
@@ -123,3 +126,31 @@ def test_the_policy_is_the_one_given() -> None:
     policy: RetentionPolicy = make_policy(TracingConfig(retention_policy="minimal"))
     tracer = MetricsEventTracer((), policy, initial_capital=1.0, annualisation=Annualisation())
     assert tracer.policy is policy
+
+
+def test_the_series_holds_marks_and_trades_however_they_arrive(
+    day: list[Event | Block[PortfolioUpdate]], close: Callable[..., PositionClose]
+) -> None:
+    found = []
+    for closes in (
+        [*day[1:]],
+        [Block.of([event for event in day[1:] if isinstance(event, Event)])],
+    ):
+        tracer = make_tracer("minimal", (), series=True)
+        tracer.entered("GOOG-1", 500.0)
+        tracer.entered("GOOG-2", -1.0)
+        record(tracer, day[0], *closes)
+        found.append(tracer.series())
+    single, block = found
+    assert single["trades"] == block["trades"]
+    equity_returns = [trade.equity_return for trade in single["trades"]]
+    assert equity_returns == [-15.0 / 500.0, None, None, None, None]
+    assert single["equity"].tolist() == pytest.approx(np.linspace(101.0, 110.0, 10).tolist())
+    assert single["initial_capital"] == 100.0
+
+
+def test_a_tracer_that_keeps_no_series_has_none() -> None:
+    tracer = make_tracer("minimal")
+    tracer.entered("GOOG-1", 500.0)
+    with pytest.raises(LookupError):
+        tracer.series()

@@ -8,8 +8,21 @@ from admf.engine.events import ENGINE_EVENTS, event_name
 
 NAMES = {
     "strategies": {"sma_cross", "ema_cross", "buy_and_hold", "random_entry"},
-    "workflows": {"simple_backtest"},
-    "sequences": {"single_pass"},
+    "workflows": {
+        "research_pipeline",
+        "robustness",
+        "simple_backtest",
+        "train_test_optimization",
+        "walk_forward_optimization",
+    },
+    "sequences": {
+        "k_fold",
+        "monte_carlo",
+        "parameter_sweep",
+        "single_pass",
+        "train_test",
+        "walk_forward",
+    },
     "topologies": {"backtest"},
     "metrics": {info.name for info in METRICS},
     "events": {event_name(cls) for cls in (*ENGINE_EVENTS, *MARKET_EVENTS)},

@@ -1,0 +1,288 @@
+"""Puts the containers of one lane together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from admf.containers.account import Account
+from admf.containers.catalog import UserModules
+from admf.containers.config import BacktestConfig, CarriedAccount, LaneConfig, StrategyConfig
+from admf.containers.context import BarContext
+from admf.containers.costs import Costs
+from admf.containers.events import MARKET_EVENTS
+from admf.containers.execution import ExecutionContainer
+from admf.containers.features import FeatureSpec
+from admf.containers.lane import LaneContainer
+from admf.containers.market import Market, Quotes
+from admf.containers.metrics.annualisation import infer_annualisation
+from admf.containers.metrics.return_blocks import ReturnBlocks
+from admf.containers.metrics.tracer import MetricsEventTracer, history_limit
+from admf.containers.portfolio import PortfolioContainer
+from admf.containers.pruning import Pruner
+from admf.containers.risk import RiskContainer
+from admf.containers.sizing import Sizer
+from admf.containers.strategies.base import ColumnarStrategy, declared_features
+from admf.containers.strategies.loading import strategy_class, user_error
+from admf.containers.strategies.parameters import make_strategy, parameters_of
+from admf.containers.strategy import (
+    USER_ERRORS,
+    BarStrategyContainer,
+    ColumnarStrategyContainer,
+    StrategyContainer,
+)
+from admf.containers.times import DAY_NS, iso_utc
+from admf.engine.bus import Bus
+from admf.engine.errors import ConfigError, Problem, did_you_mean
+from admf.engine.events import ENGINE_EVENTS, EventRegistry
+from admf.engine.registry import Registry
+from admf.engine.retention import BUILT_IN_POLICIES, PolicyFactory, make_policy
+from admf.engine.topology import TopologyBuilder
+from admf.engine.tracer import resolve_types
+
+__all__ = ["LaneBuilder"]
+
+
+class LaneBuilder:
+    """One lane, which is known to fit once this has been made.
+
+    Args:
+        builder: Where the containers go.
+        config: The window's settings.
+        lane: The lane's settings.
+        market: The window's market data.
+        pruner: Says when the lane is given up; None for never.
+
+    Attributes:
+        features: The features that the strategy wants published.
+
+    Raises:
+        ConfigError: The strategy is unknown or refuses its parameters, a feature does not exist, or
+            the account that is carried does not fit the market.
+        UserCodeError: The strategy cannot say which features it needs.
+    """
+
+    def __init__(
+        self,
+        builder: TopologyBuilder,
+        config: BacktestConfig,
+        lane: LaneConfig,
+        market: Market,
+        pruner: Pruner | None = None,
+    ) -> None:
+        self._builder = builder
+        self._config = config
+        self._lane = lane
+        self._market = market
+        self._pruner = pruner
+        modules = builder.resources.find(UserModules) or UserModules()
+        cls = strategy_class(lane.strategy.type, builder.registry, search_path=modules.folder)
+        self._strategy = make_strategy(cls, lane.strategy.params)
+        self.features = self._declared_features()
+        self._annualisation = infer_annualisation(market.data.ts, config.periods_per_year)
+        self._account = Account(lane.portfolio.initial_capital)
+        self._equity = self._account.cash
+        if lane.carried is not None:
+            self._account = Account.of(lane.carried)
+            self._equity = _checked_equity(lane.carried, self._account, market)
+        self._quotes = Quotes()
+
+    def add(self) -> tuple[PortfolioContainer, str]:
+        """Add the lane's containers.
+
+        Returns:
+            The portfolio, and the id of the container that starts last.
+        """
+        add, lane = self._builder.add, self._lane
+        scope = self._builder.bus.scope(f"lane_{lane.lane_id}", contain_failures=True)
+        portfolio = add(self._portfolio(scope))
+        risk = RiskContainer(
+            f"risk_{lane.lane_id}",
+            lane.risk,
+            scope=scope,
+            account=self._account,
+            quotes=self._quotes,
+            peak=self._equity,
+        )
+        execution = self._execution(scope, risk)
+        strategy = self._strategy_container(scope)
+        members = [add(member) for member in (risk, execution, strategy)]
+        conductor = LaneContainer(
+            f"lane_{lane.lane_id}",
+            scope=scope,
+            market=self._market,
+            quotes=self._quotes,
+            strategy=strategy,
+            risk=risk,
+            execution=execution,
+            portfolio=portfolio,
+            close_at_end=lane.execution.close_at_end,
+            pruner=self._pruner,
+            depends_on=[portfolio.id, *(member.id for member in members)],
+        )
+        return portfolio, add(conductor).id
+
+    def _declared_features(self) -> tuple[FeatureSpec, ...]:
+        try:
+            specs = declared_features(self._strategy)
+            [spec.name for spec in specs]  # fails if one is something else
+        except USER_ERRORS as error:
+            symbols = ", ".join(self._market.symbols)
+            raise user_error(error, self._strategy, symbol=symbols) from error
+        for spec in specs:
+            spec.resolve()
+        return specs
+
+    def _execution(self, scope: Bus, risk: RiskContainer) -> ExecutionContainer:
+        lane, costs = self._lane, Costs(self._lane.execution)
+        sizer = Sizer(
+            lane.portfolio.sizing,
+            account=self._account,
+            costs=costs,
+            market=self._market,
+            quotes=self._quotes,
+            bars_per_year=self._bars_per_year(),
+            max_leverage=lane.risk.max_leverage,
+        )
+        return ExecutionContainer(
+            f"execution_{lane.lane_id}",
+            lane.execution,
+            scope=scope,
+            account=self._account,
+            sizer=sizer,
+            costs=costs,
+            limits=risk,
+            quotes=self._quotes,
+        )
+
+    def _strategy_container(self, scope: Bus) -> StrategyContainer:
+        container_id = f"strategy_{self._lane.lane_id}"
+        if isinstance(self._strategy, ColumnarStrategy):
+            return ColumnarStrategyContainer(
+                container_id,
+                self._strategy,
+                scope=scope,
+                market=self._market,
+                before=self._targets_before(),
+            )
+        context = BarContext(
+            scope,
+            container_id,
+            account=self._account,
+            market=self._market,
+            quotes=self._quotes,
+            seed=self._lane.seed,
+        )
+        return BarStrategyContainer(
+            container_id, self._strategy, context, scope=scope, market=self._market
+        )
+
+    def _targets_before(self) -> Mapping[str, float]:
+        """Return each symbol's target before the window, NaN where it must be signalled anew."""
+        symbols, carried = self._market.symbols, self._lane.carried
+        if carried is None:
+            return dict.fromkeys(symbols, 0.0)
+        wanted = carried.wanted
+        same = wanted is not None and _plain(wanted.strategy) == _plain(self._settled_strategy())
+        known = wanted.targets if wanted is not None and same else {}
+        return {symbol: known.get(symbol, math.nan) for symbol in symbols}
+
+    def _settled_strategy(self) -> StrategyConfig:
+        """Return the strategy with all of its parameters, defaults included."""
+        return StrategyConfig(type=self._lane.strategy.type, params=parameters_of(self._strategy))
+
+    def _bars_per_year(self) -> float:
+        per_year, ts = self._annualisation.periods_per_year, self._market.data.ts
+        if self._annualisation.interval == "bar":
+            return per_year
+        return per_year * len(ts) / len(np.unique(ts // DAY_NS))
+
+    def _portfolio(self, scope: Bus) -> PortfolioContainer:
+        return PortfolioContainer(
+            f"portfolio_{self._lane.lane_id}",
+            self._lane.portfolio,
+            scope=scope,
+            tracer=self._tracer(),
+            account=self._account,
+            market=self._market,
+            quotes=self._quotes,
+            lane=self._lane,
+            strategy=self._settled_strategy(),
+            head=self._head(),
+        )
+
+    def _tracer(self) -> MetricsEventTracer:
+        tracing, registry = self._builder.spec.tracing, self._builder.registry
+        events = EventRegistry([*ENGINE_EVENTS, *MARKET_EVENTS])
+        traced, _ = resolve_types(tracing.event_tracing, events)
+        returns = self._annualisation.return_count(self._market.ts)
+        return MetricsEventTracer(
+            traced,
+            make_policy(tracing, _policies(registry, tracing.retention_policy)),
+            initial_capital=self._equity,
+            annualisation=self._annualisation,
+            history=history_limit(tracing),
+            policy_name=tracing.retention_policy,
+            return_blocks=ReturnBlocks(self._config.return_blocks, returns),
+            series=self._config.series,
+        )
+
+    def _head(self) -> dict[str, object]:
+        """Return what the result file says about the lane besides its results."""
+        spec, data, ts = self._builder.spec, self._market.data, self._market.ts
+        return {
+            "workflow_id": spec.workflow_id,
+            "phase_name": spec.phase_name,
+            "window_id": spec.window_id,
+            "lane": self._lane,
+            "data": {
+                "symbols": data.symbols,
+                "benchmark": self._config.benchmark,
+                "timeframe": data.timeframe,
+                "start": iso_utc(int(ts[0])),
+                "end": iso_utc(int(ts[-1])),
+                "bars": len(ts),
+                "fingerprint": self._market.fingerprint,
+            },
+        }
+
+
+def _checked_equity(carried: CarriedAccount, account: Account, market: Market) -> float:
+    """Return what a carried account is worth at the last closes before the window.
+
+    Before the first bar of a symbol, a position is worth what was paid for it.
+    """
+    symbols = [position.symbol for position in carried.positions]
+    for symbol in symbols:
+        if symbol not in market.symbols:
+            hint = did_you_mean(symbol, market.symbols)
+            raise _refused(f"a position in {symbol!r}, which is not traded here{hint}")
+        if market.close_before(symbol) is None and not market.begins_with(symbol):
+            raise _refused(f"a position in {symbol!r}, which has no bar yet when the window begins")
+    if len(set(symbols)) < len(symbols):
+        raise _refused(f"two positions in one symbol: {', '.join(symbols)}")
+    paid = {position.symbol: position.entry_price for position in carried.positions}
+    before = {symbol: market.close_before(symbol) for symbol in symbols}
+    equity = account.equity(lambda symbol: before[symbol] or paid[symbol])
+    if not 0.0 < equity < math.inf:
+        raise _refused(f"nothing to trade with: it is worth {equity:g} when the window begins")
+    return equity
+
+
+def _refused(has: str) -> ConfigError:
+    return ConfigError([Problem(f"the carried account has {has}", "lanes.carried")])
+
+
+def _plain(strategy: StrategyConfig) -> bytes:
+    """Return a strategy in the form in which it is handed from window to window."""
+    return msgspec.json.encode(strategy)
+
+
+def _policies(registry: Registry, name: str) -> Mapping[str, PolicyFactory]:
+    """Return the built-in policies, and the plug-in of this name if there is one."""
+    if name not in registry.names("retention"):
+        return BUILT_IN_POLICIES
+    return {**BUILT_IN_POLICIES, name: registry.get("retention", name)}

@@ -1,0 +1,56 @@
+"""The account of a lane step by step, so that many steps can be marked at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.containers.account import Account
+
+__all__ = ["Marks"]
+
+
+class Marks:
+    """Cash and positions after each step of a block that had fills.
+
+    Args:
+        account: The lane's cash and positions.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._begin()
+
+    def note(self, step: int) -> None:
+        """Remember the account as it is at the end of a step, as far as we know."""
+        if step != self._steps[-1]:
+            self._steps.append(step)
+            self._cash.append(0.0)
+            for quantities in self._holdings.values():
+                quantities.append(0.0)
+        self._cash[-1] = self._account.cash
+        for symbol in self._account.positions:
+            self._holdings.setdefault(symbol, [0.0] * len(self._steps))
+        for symbol, quantities in self._holdings.items():
+            quantities[-1] = self._account.quantity(symbol)
+
+    def take(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """Return cash and units of each symbol at the next steps of a block.
+
+        Args:
+            start: First step: the one after those taken before, or the first of the next block.
+            stop: The step after the last.
+        """
+        lengths = np.diff(np.array([*self._steps, stop]).clip(start))
+        cash = np.repeat(np.array(self._cash), lengths)
+        held = {s: np.repeat(np.array(q), lengths) for s, q in self._holdings.items()}
+        self._begin()
+        return cash, held
+
+    def _begin(self) -> None:
+        """Go on from the account as it is, whatever step comes next."""
+        self._steps = [-1]
+        self._cash = [self._account.cash]
+        self._holdings = {s: [self._account.quantity(s)] for s in self._account.positions}

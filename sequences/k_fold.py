@@ -1,0 +1,125 @@
+"""The sequence ``k_fold``: every fold of the data is a test, and the others train for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admf.containers.report import LaneReport
+from admf.sequences.k_fold_report import KFoldReport, merged_report
+from admf.sequences.outcome import Outcome
+from admf.sequences.purging import held_across
+from admf.sequences.search import Evaluate, search, search_windows, sequence_windows
+from admf.sequences.settings import PhaseSettings
+from admf.sequences.splits import Split, StepRange, combinatorial_paths, k_fold_splits
+from admf.sequences.stitching import StitchedEquity
+from admf.sequences.stretch import Candidate, Stretch
+
+__all__ = ["KFold"]
+
+Purged: TypeAlias = Callable[[StepRange], tuple[int, int]]
+
+
+class KFold:
+    """Purged k-fold cross-validation, plain or combinatorial.
+
+    The data that trains for a test lies before, between and after its folds, in stretches that are
+    a window each. A parameter set is judged by the mean of its stretches' metrics, weighted by
+    their length.
+
+    Source: Lopez de Prado (2018), "Advances in Financial Machine Learning", chapters 7 and 12.
+    """
+
+    def check(
+        self,
+        settings: PhaseSettings,
+        ts: NDArray[np.int64],  # noqa: ARG002 - folds are cut in steps
+        steps: StepRange,
+    ) -> None:
+        """Look whether there is a window; see `CutsData`."""
+        next(k_fold_splits(steps, settings.k_fold, _nothing_held))
+
+    async def run(self, stretch: Stretch) -> Outcome:
+        """Run all splits, and stitch the tests to one path or, combinatorially, to several."""
+        config = stretch.settings.k_fold
+        purged = await held_across(stretch) if config.purge == "trades" else None
+        report = KFoldReport(stretch)
+        for number, split in enumerate(_splits(stretch, purged), 1):
+            part = stretch.child(_split_name(number))
+            found = await search(part, _evaluate(part, split))
+            rows: list[LaneReport] = []
+            if found.best_parameters is not None:
+                rows = await _test(part, split, Candidate(1, found.best_parameters))
+            report.take(part, split, found, rows)
+        paths = [await _stitched(stretch, path) for path in _paths(stretch)]
+        return report.outcome(paths)
+
+
+def _splits(stretch: Stretch, purged: Purged | None) -> Iterator[Split]:
+    return k_fold_splits(stretch.steps, stretch.settings.k_fold, purged)
+
+
+def _nothing_held(_: StepRange) -> tuple[int, int]:
+    """Stand for the trades that nobody has seen yet."""
+    return 0, 0
+
+
+def _split_name(number: int) -> str:
+    return f"split_{number:03}"
+
+
+def _evaluate(part: Stretch, split: Split) -> Evaluate:
+    """Return what tries parameter sets on each stretch of training data, and merges the reports."""
+    inner = part.settings.k_fold.inner
+    stretches = [
+        part.child(f"train_{number}", steps=steps) for number, steps in enumerate(split.train, 1)
+    ]
+    judges = [
+        search_windows(it) if inner is None else sequence_windows(it, inner) for it in stretches
+    ]
+    lengths = [len(steps) for steps in split.train]
+
+    async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
+        by_stretch = [await judge(candidates) for judge in judges]
+        return [merged_report(rows, lengths) for rows in zip(*by_stretch, strict=True)]
+
+    return evaluate
+
+
+async def _test(part: Stretch, split: Split, candidate: Candidate) -> list[LaneReport]:
+    rows: list[LaneReport] = []
+    for number, steps in enumerate(split.test, 1):
+        test = part.child(f"test_{number}", steps=steps)
+        rows += await test.run_lanes("", [candidate], role="test", options={"series": True})
+    return rows
+
+
+def _paths(stretch: Stretch) -> list[list[str]]:
+    """Return the windows of the tests that make a path through all folds, for each path."""
+    config = stretch.settings.k_fold
+    if config.method == "purged":
+        return [[f"{_split_name(fold)}/test_1" for fold in range(1, config.folds + 1)]]
+    tested = list(combinations(range(config.folds), config.test_folds))
+    return [
+        [
+            f"{_split_name(split + 1)}/test_{tested[split].index(fold) + 1}"
+            for fold, split in enumerate(path)
+        ]
+        for path in combinatorial_paths(config)
+    ]
+
+
+async def _stitched(stretch: Stretch, path: Sequence[str]) -> dict[str, float | None]:
+    """Return the metrics of a path; those of its folds that had no test are passed over."""
+    stitched = StitchedEquity(stretch.settings.portfolio.initial_capital, stretch.annualisation)
+    try:
+        for window in path:
+            for series in await stretch.series(window):
+                stitched.add(series)
+        return stitched.metrics() if stitched.tests else {}
+    finally:
+        stitched.close()

@@ -1,0 +1,237 @@
+"""The run of one phase: its windows, what they add up to, and the files of the phase itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from admf.containers.aggregate import AggregateMetrics
+from admf.containers.config import LaneConfig
+from admf.containers.report import LaneReport
+from admf.containers.series import SERIES_FILE
+from admf.engine.errors import WindowError
+from admf.engine.failures import ungroup
+from admf.engine.lifecycle import LifecycleManager
+from admf.engine.registry import Registry
+from admf.engine.results import ResultStore, WindowResults
+from admf.engine.spool import Spool
+from admf.engine.summary import WindowSummary
+from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.sequences.outcome import Outcome
+from admf.sequences.phase import ResolvedPhase
+from admf.sequences.sequence import sequence_of
+from admf.sequences.stretch import Part, Role, Stretch
+from admf.sequences.trials import TrialRecord
+
+__all__ = ["RunOfPhase", "WindowObserver"]
+
+AGGREGATE_FILE = "aggregate_results.json"
+TRIALS_FILE = "trials.json"
+
+
+class WindowObserver(Protocol):
+    """Is told of the windows of a phase."""
+
+    def opened(self, window: ExecutionWindow) -> None:
+        """A window is about to start."""
+        ...
+
+    def closed(self, summary: WindowSummary) -> None:
+        """A window is over, also if it failed or was cancelled."""
+        ...
+
+
+class RunOfPhase:
+    """Runs the windows of one phase for its sequences, and keeps the record of its trials.
+
+    Args:
+        phase: The phase.
+        workflow_id: The study.
+        store: Where its results go.
+        registry: Holds the sequences.
+        lifecycle: Makes the windows.
+        observer: Is told of each window.
+
+    Attributes:
+        metrics: Of the portfolios that the phase is about.
+        tests: Of the portfolios that tested what was found.
+        failed: Portfolios that failed and were no trials of a search, which may well fail.
+    """
+
+    def __init__(
+        self,
+        phase: ResolvedPhase,
+        workflow_id: str,
+        store: ResultStore,
+        *,
+        registry: Registry,
+        lifecycle: LifecycleManager,
+        observer: WindowObserver,
+    ) -> None:
+        self.metrics = AggregateMetrics()
+        self.tests = AggregateMetrics()
+        self.failed = 0
+        self._phase = phase
+        self._workflow_id = workflow_id
+        self._store = store
+        self._registry = registry
+        self._lifecycle = lifecycle
+        self._observer = observer
+        self._trials = Spool()
+        self._series = Spool()
+        self._open: dict[str, WindowResults] = {}
+        self._with_window: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._trials.close()
+        self._series.close()
+
+    async def run_sequence(self, name: str, stretch: Stretch) -> Outcome:
+        """Run a sequence, and write what it has found to the folder of its stretch.
+
+        A sequence that hands the stretch on to another leaves the writing to this call's end; one
+        that runs its only window there leaves it to the window.
+        """
+        return await self.run_part(name, sequence_of(self._registry, name).run, stretch)
+
+    async def run_part(self, name: str, part: Part, stretch: Stretch) -> Outcome:
+        """Run a part of the sequence of a name, which gets a folder as a sequence does."""
+        if stretch.path in self._open:
+            return await part(stretch)
+        self._open[stretch.path] = self._store.window(self._phase.name, stretch.path)
+        try:
+            outcome = await part(stretch)
+            if stretch.path not in self._with_window:
+                await self._write(name, stretch, outcome, self._open[stretch.path])
+            return outcome
+        finally:
+            del self._open[stretch.path]
+            self._with_window.discard(stretch.path)
+
+    async def run_window(self, spec: WindowSpec) -> WindowResults:
+        """Run a window to its end, and return its files; those of a failed one may be missing."""
+        return (await self._run_window(spec))[1]
+
+    async def run_lanes(
+        self, spec: WindowSpec, lanes: Iterable[LaneConfig], role: Role
+    ) -> list[LaneReport]:
+        """Run a window of lanes; return a report for each lane, also for those that failed."""
+        summary, results = await self._run_window(spec)
+        reports: dict[str, LaneReport] = {}
+        if await results.exists(AGGREGATE_FILE):
+            reports = {
+                it.lane_id: it for it in (await results.read(AGGREGATE_FILE, _Rows)).portfolios
+            }
+        why = summary.errors[0] if summary.errors else f"its window {summary.status}"
+        rows = [reports.get(lane.lane_id) or _without_report(lane, why) for lane in lanes]
+        self._count(rows, role)
+        if role in ("main", "test") and await results.exists(SERIES_FILE):
+            self._series.append(spec.window_id.encode())
+        return rows
+
+    def series_windows(self, path: str) -> list[str]:
+        """Return the windows at a path and below that wrote series and tried nothing, in order."""
+        below = f"{path}/" if path else ""
+        windows = (record.decode() for record in self._series)
+        return [it for it in windows if it == path or it.startswith(below)]
+
+    def results(self, window_id: str) -> WindowResults:
+        """Return the files of a window that has run, or of a sequence that runs."""
+        return self._open.get(window_id) or self._store.window(self._phase.name, window_id)
+
+    def record(self, trial: TrialRecord) -> None:
+        """Keep what became of a trial."""
+        self._trials.append(msgspec.msgpack.encode(trial))
+
+    def _count(self, rows: list[LaneReport], role: Role) -> None:
+        if role == "aside":
+            return
+        totals = self.tests if role == "test" else self.metrics
+        for row in rows:
+            totals.fold(row)
+        if role != "trial":
+            self.failed += sum(row.status == "failed" for row in rows)
+
+    async def _run_window(self, spec: WindowSpec) -> tuple[WindowSummary, WindowResults]:
+        results = self._store.window(spec.phase_name, spec.window_id)
+        if spec.window_id in self._open:
+            self._with_window.add(spec.window_id)
+        window = self._lifecycle.window(spec, results)
+        return await _run(window, self._observer), results
+
+    async def _write(
+        self, name: str, stretch: Stretch, outcome: Outcome, results: WindowResults
+    ) -> None:
+        body: dict[str, object] = {"sequence": name, **msgspec.structs.asdict(outcome)}
+        if not stretch.path:
+            body = {
+                "aggregate_metrics": self.metrics.result(),
+                "out_of_sample_metrics": self.tests.result(),
+                **body,
+            }
+            if len(self._trials):
+                await results.write(TRIALS_FILE, {"trials": self._records()})
+        await results.write(AGGREGATE_FILE, body)
+        await results.commit(msgspec.structs.asdict(self._summary(name, stretch)))
+
+    def _records(self) -> Iterator[TrialRecord]:
+        for record in self._trials:
+            yield msgspec.msgpack.decode(record, type=TrialRecord)
+
+    def _summary(self, name: str, stretch: Stretch) -> WindowSummary:
+        return WindowSummary(
+            workflow_id=stretch.workflow_id,
+            phase_name=self._phase.name,
+            window_id=stretch.path,
+            topology=self._phase.topology,
+            seed=stretch.settings.seed,
+            status="completed",
+            containers=(),
+            errors=(),
+            report={"sequence": name},
+        )
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    """The part of a window's ``aggregate_results.json`` that sequences need."""
+
+    portfolios: list[LaneReport]
+
+
+def _without_report(lane: LaneConfig, why: str) -> LaneReport:
+    return LaneReport(
+        container_id=f"portfolio_{lane.lane_id}",
+        lane_id=lane.lane_id,
+        status="failed",
+        error=why,
+        parameters=lane.parameters,
+        metrics={},
+    )
+
+
+async def _run(window: ExecutionWindow, observer: WindowObserver) -> WindowSummary:
+    """Run a window to its end; one that fails says so in its summary."""
+    observer.opened(window)
+    failure: BaseException | None = None
+    try:
+        async with window:
+            await window.run()
+    except* WindowError as errors:
+        failure = ungroup(errors)
+    finally:
+        if window.summary is not None:
+            observer.closed(window.summary)
+    if window.summary is None:
+        raise failure or WindowError(f"{window!r} was closed before it ran")
+    return window.summary

@@ -1,0 +1,199 @@
+"""A search: parameter sets are asked for in batches, tried side by side, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from anyio import to_thread
+
+from admf.containers.config import LanePruning
+from admf.containers.report import LaneReport
+from admf.sequences.config import Scalar, SearchPruningConfig
+from admf.sequences.expressions import Expression
+from admf.sequences.outcome import Outcome, Point
+from admf.sequences.overfitting_report import BLOCKS, OverfittingBook
+from admf.sequences.samplers import Sampler, make_sampler
+from admf.sequences.settings import PhaseSettings
+from admf.sequences.space import ParameterSpace
+from admf.sequences.stretch import Candidate, Stretch
+from admf.sequences.trials import Judge, Leaders, Trial, TrialRecord
+
+__all__ = ["Evaluate", "optimise", "search", "search_windows", "sequence_windows", "space_of"]
+
+Evaluate: TypeAlias = Callable[[Sequence[Candidate]], Awaitable[list[LaneReport]]]
+"""Tries parameter sets and returns a report for each."""
+
+
+async def optimise(stretch: Stretch, inner: str | None = None) -> Outcome:
+    """Find the best parameter sets of a stretch.
+
+    Args:
+        stretch: Where to search.
+        inner: Sequence that does it, in place of one pass over the stretch.
+    """
+    if inner is not None:
+        return await stretch.run_sequence(inner)
+    return await search(stretch, search_windows(stretch))
+
+
+async def search(stretch: Stretch, evaluate: Evaluate) -> Outcome:
+    """Try the parameter sets of a stretch, batch by batch.
+
+    Args:
+        stretch: Says which they are, and what is good.
+        evaluate: Tries a batch.
+    """
+    settings = stretch.settings
+    judge = Judge(settings)
+    leaders = Leaders(settings.search.top_k, len(judge.objectives))
+    sampler = _sampler(stretch, judge)
+    number = 1
+    with OverfittingBook(stretch.annualisation.periods_per_year) as overfitting:
+        while points := await to_thread.run_sync(sampler.ask, settings.search.at_once):
+            candidates = [Candidate(number + row, point) for row, point in enumerate(points)]
+            number += len(candidates)
+            rows = await evaluate(candidates)
+            trials = [
+                judge.trial(it.number, it.point, row)
+                for it, row in zip(candidates, rows, strict=True)
+            ]
+            sampler.tell(points, [it.objectives if it.losses else None for it in trials])
+            leaders.take(trials)
+            overfitting.take(rows)
+            for trial in trials:
+                stretch.run.record(_record(stretch, trial))
+        best = leaders.best
+        return _outcome(leaders, overfitting.report(best[0].row if best else None))
+
+
+def search_windows(stretch: Stretch) -> Evaluate:
+    """Return what tries a batch in an execution window; several batches get a window each."""
+    single = _expected_trials(stretch) <= stretch.settings.search.at_once
+    batch = 0
+
+    async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
+        nonlocal batch
+        batch += 1
+        name = "" if single else f"batch_{batch:03}"
+        options = _options(stretch.settings)
+        return await stretch.run_lanes(name, candidates, role="trial", options=options)
+
+    return evaluate
+
+
+def sequence_windows(stretch: Stretch, inner: str) -> Evaluate:
+    """Return what judges each parameter set by a sequence, that is, by its result out of sample."""
+
+    async def judged(candidate: Candidate) -> LaneReport:
+        trial = stretch.child(f"trial_{candidate.number:03}", points=(candidate.point,))
+        outcome = await trial.run_sequence(inner)
+        return LaneReport(
+            container_id="",
+            lane_id=f"{candidate.number:03}",
+            status="completed" if outcome.trials.completed else "failed",
+            error=None if outcome.trials.completed else "no trial of its sequence is eligible",
+            parameters=candidate.point,
+            metrics=outcome.out_of_sample or outcome.best,
+        )
+
+    async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
+        return [await judged(candidate) for candidate in candidates]
+
+    return evaluate
+
+
+def space_of(settings: PhaseSettings) -> ParameterSpace:
+    """Return the parameter space of a phase.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    constraint = None
+    if settings.constraint is not None:
+        constraint = Expression.parse(settings.constraint, "constraint")
+    return ParameterSpace(settings.parameter_space, constraint, fixed=settings.strategy.params)
+
+
+class _FixedPoints:
+    """The `Sampler` of parameter sets that are known beforehand."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._points = [dict(point) for point in points]
+
+    def ask(self, count: int) -> list[dict[str, Scalar]]:
+        asked, self._points = self._points[:count], self._points[count:]
+        return asked
+
+    def tell(self, points: Sequence[Point], objectives: Sequence[tuple[float, ...] | None]) -> None:
+        """Learn nothing."""
+
+
+def _sampler(stretch: Stretch, judge: Judge) -> Sampler:
+    if stretch.points is not None:
+        return _FixedPoints(stretch.points)
+    config = stretch.settings.search
+    seeds = stretch.seeds
+    if config.seed is not None:
+        seeds = np.random.SeedSequence(config.seed, spawn_key=seeds.spawn_key)
+    return make_sampler(config, space_of(stretch.settings), seed=seeds, directions=judge.directions)
+
+
+def _expected_trials(stretch: Stretch) -> float:
+    if stretch.points is not None:
+        return len(stretch.points)
+    config = stretch.settings.search
+    size = space_of(stretch.settings).size or float("inf")
+    default = size if config.method == "grid" else 100
+    return min(config.max_trials or default, size)
+
+
+def _options(settings: PhaseSettings) -> dict[str, object]:
+    options: dict[str, object] = {"return_blocks": BLOCKS}
+    if settings.pruning is not None:
+        options["pruning"] = _lane_pruning(settings, settings.pruning)
+    return options
+
+
+def _lane_pruning(settings: PhaseSettings, config: SearchPruningConfig) -> LanePruning:
+    judge = Judge(settings)
+    return LanePruning(
+        max_drawdown_pct=config.max_drawdown_pct,
+        metric=None if config.objective is None else judge.objectives[0].name,
+        threshold=config.objective,
+        maximize=judge.directions[0] == "maximize",
+        after_bars=config.after_bars,
+        every_bars=config.every_bars,
+    )
+
+
+def _record(stretch: Stretch, trial: Trial) -> TrialRecord:
+    return TrialRecord(
+        stretch.path,
+        trial.number,
+        trial.point,
+        trial.status,
+        trial.objectives,
+        trial.row.error or None,
+    )
+
+
+def _outcome(leaders: Leaders, overfitting: dict[str, object] | None) -> Outcome:
+    best = leaders.best
+    found = Outcome(
+        top_parameters=tuple(trial.point for trial in best),
+        pareto_front=tuple(trial.point for trial in leaders.front),
+        trials=leaders.counts,
+        overfitting=overfitting,
+    )
+    if not best:
+        return found
+    leader = best[0]
+    return msgspec.structs.replace(
+        found,
+        best_parameters=leader.point,
+        best_objective=leader.objectives[0] if leader.objectives else None,
+        best=leader.row.metrics,
+    )

@@ -1,0 +1,108 @@
+"""``run.json``: all that is needed to run an experiment again, and what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import msgspec
+
+from admf.containers.market_data import MarketData
+from admf.containers.times import iso_utc
+from admf.sequences.phase import ResolvedPhase
+from admf.workflows.outcome import PhaseResult
+from admf.workflows.study import Plan
+
+__all__ = ["RunRecord"]
+
+_LIBRARIES = ("admf", "anyio", "msgspec", "numpy", "polars", "TA-Lib")
+
+
+class RunRecord:
+    """Collects what ``run.json`` says.
+
+    Args:
+        folder: The run's folder.
+        plan: What runs first.
+
+    Attributes:
+        run_id: The folder, and a fingerprint of experiment and data.
+    """
+
+    def __init__(self, folder: str, plan: Plan) -> None:
+        self.run_id = f"{folder}-{_fingerprint(plan.phases, plan.data)}"
+        self._plan = plan
+        self._phases: dict[str, ResolvedPhase] = {}
+        self._data: dict[str, MarketData] = {}
+        self._started_at = ""
+        self.add(plan, "")
+
+    def begin(self) -> None:
+        """Take the time."""
+        self._started_at = _now()
+
+    def add(self, plan: Plan, prefix: str) -> None:
+        """Take note of the phases of a further study.
+
+        Args:
+            plan: The study.
+            prefix: Put before the names of its phases.
+        """
+        for phase in plan.phases:
+            self._phases[f"{prefix}{phase.name}"] = phase
+            self._data[f"{prefix}{phase.name}"] = plan.data[phase.name]
+
+    def body(self, status: str, results: Mapping[str, PhaseResult]) -> dict[str, object]:
+        """Return the content of the file.
+
+        Args:
+            status: How the run ended, or ``running``.
+            results: The phases that are over.
+        """
+        loaded = self._plan.loaded
+        described = {id(data): _describe(data) for data in self._data.values()}
+        return {
+            "run_id": self.run_id,
+            "status": status,
+            "workflow": loaded.experiment.workflow,
+            "started_at": self._started_at,
+            "finished_at": None if status == "running" else _now(),
+            "seed": self._plan.phases[0].settings.seed,
+            "versions": _versions(),
+            "data": {name: described[id(data)] for name, data in self._data.items()},
+            "warnings": [str(warning) for warning in loaded.warnings],
+            "results": {name: result.success for name, result in results.items()},
+            "skipped": {name: it.skipped for name, it in results.items() if it.skipped},
+            "experiment": loaded.experiment,
+            "phases": self._phases,
+        }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def _describe(data: MarketData) -> dict[str, object]:
+    return {
+        "symbols": data.symbols,
+        "extra_symbols": data.extra_symbols,
+        "timeframe": data.timeframe,
+        "steps": data.steps,
+        "start": iso_utc(int(data.ts[0])),
+        "end": iso_utc(int(data.ts[-1])),
+        "fingerprint": data.fingerprint,
+    }
+
+
+def _fingerprint(phases: Iterable[ResolvedPhase], data: Mapping[str, MarketData]) -> str:
+    digest = hashlib.sha256(msgspec.json.encode(list(phases)))
+    for market_data in data.values():
+        digest.update(market_data.fingerprint.encode())
+    return digest.hexdigest()[:8]
