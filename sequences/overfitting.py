@@ -159,7 +159,8 @@ def probability_of_backtest_overfitting(
             sum and sum of squares of each group of returns.
 
     Returns:
-        None for fewer than two trials, or fewer than two returns in a half.
+        None for fewer than two trials, or if one has fewer than two returns per group on average,
+        or in some half.
 
     Source: Bailey, Borwein, Lopez de Prado and Zhu (2017), "The probability of backtest
         overfitting", Journal of Computational Finance 20(4); as ffn, where all Sharpe ratios are
@@ -188,7 +189,7 @@ def _best_in_sample(batches: Iterable[Floats]) -> tuple[Floats | None, Floats, i
     trials = 0
     for blocks in _in_slices(batches):
         trials += len(blocks)
-        if blocks[:, :, 0].sum(axis=1).min() < 2 * BLOCKS:
+        if _too_few(blocks[:, :, 0]):
             return None, best_outside, trials
         sharpes = _half_sharpes(blocks)
         leaders = sharpes.argmax(axis=1)
@@ -201,6 +202,12 @@ def _best_in_sample(batches: Iterable[Floats]) -> tuple[Floats | None, Floats, i
         best = np.where(better, inside, best)
         best_outside = np.where(better, outside, best_outside)
     return best, best_outside, trials
+
+
+def _too_few(counts: Floats) -> bool:
+    """Whether a trial has too few returns in all, or in its emptiest half; float64 (n, 16)."""
+    emptiest = np.sort(counts, axis=1)[:, :_HALF].sum(axis=1)
+    return bool(counts.sum(axis=1).min() < 2 * BLOCKS or emptiest.min() < 2)
 
 
 def _in_slices(batches: Iterable[Floats]) -> Iterator[Floats]:

@@ -12,7 +12,7 @@ from admf.containers.aggregate import AggregateMetrics
 from admf.containers.config import LaneConfig
 from admf.containers.report import LaneReport
 from admf.containers.series import SERIES_FILE
-from admf.engine.errors import WindowError
+from admf.engine.errors import ConfigError, UserCodeError, WindowError
 from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
@@ -126,18 +126,22 @@ class RunOfPhase:
     async def run_lanes(
         self, spec: WindowSpec, lanes: Iterable[LaneConfig], role: Role
     ) -> list[LaneReport]:
-        """Run a window of lanes; return a report for each lane, also for those that failed."""
-        summary, results = await self._run_window(spec)
-        reports: dict[str, LaneReport] = {}
-        if await results.exists(AGGREGATE_FILE):
-            reports = {
-                it.lane_id: it for it in (await results.read(AGGREGATE_FILE, _Rows)).portfolios
-            }
-        why = summary.errors[0] if summary.errors else f"its window {summary.status}"
-        rows = [reports.get(lane.lane_id) or _without_report(lane, why) for lane in lanes]
+        """Run a window of lanes; return a report for each lane, also for those that failed.
+
+        Raises:
+            ConfigError: None of the lanes could be built; of trials, that is a failure of each.
+        """
+        try:
+            summary, results = await self._run_window(spec)
+        except (ConfigError, UserCodeError) as error:
+            if role != "trial":
+                raise
+            rows = [_without_report(lane, str(error)) for lane in lanes]
+        else:
+            rows = await _reports(lanes, summary, results)
+            if role in ("main", "test") and await results.exists(SERIES_FILE):
+                self._series.append(spec.window_id.encode())
         self._count(rows, role)
-        if role in ("main", "test") and await results.exists(SERIES_FILE):
-            self._series.append(spec.window_id.encode())
         return rows
 
     def series_windows(self, path: str) -> list[str]:
@@ -207,6 +211,18 @@ class _Rows(msgspec.Struct, frozen=True):
     """The part of a window's ``aggregate_results.json`` that sequences need."""
 
     portfolios: list[LaneReport]
+
+
+async def _reports(
+    lanes: Iterable[LaneConfig], summary: WindowSummary, results: WindowResults
+) -> list[LaneReport]:
+    """Return the reports of the lanes of a window that is over, from its files."""
+    reports: dict[str, LaneReport] = {}
+    if await results.exists(AGGREGATE_FILE):
+        rows = (await results.read(AGGREGATE_FILE, _Rows)).portfolios
+        reports = {row.lane_id: row for row in rows}
+    why = summary.errors[0] if summary.errors else f"its window {summary.status}"
+    return [reports.get(lane.lane_id) or _without_report(lane, why) for lane in lanes]
 
 
 def _without_report(lane: LaneConfig, why: str) -> LaneReport:

@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from admf.containers.config import LanePruning
 from admf.containers.report import LaneReport
+from admf.engine.errors import ConfigError, DataError, WindowError
 from admf.sequences.config import Scalar, SearchPruningConfig
 from admf.sequences.expressions import Expression
 from admf.sequences.outcome import Outcome, Point
@@ -89,15 +90,12 @@ def sequence_windows(stretch: Stretch, inner: str) -> Evaluate:
 
     async def judged(candidate: Candidate) -> LaneReport:
         trial = stretch.child(f"trial_{candidate.number:03}", points=(candidate.point,))
-        outcome = await trial.run_sequence(inner)
-        return LaneReport(
-            container_id="",
-            lane_id=f"{candidate.number:03}",
-            status="completed" if outcome.trials.completed else "failed",
-            error=None if outcome.trials.completed else "no trial of its sequence is eligible",
-            parameters=candidate.point,
-            metrics=outcome.out_of_sample or outcome.best,
-        )
+        try:
+            outcome = await trial.run_sequence(inner)
+        except (ConfigError, DataError, WindowError) as error:
+            return _judged_by(candidate, Outcome(), str(error))
+        complete = outcome.trials.completed > 0
+        return _judged_by(candidate, outcome, None if complete else "no trial in it is eligible")
 
     async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
         return [await judged(candidate) for candidate in candidates]
@@ -129,6 +127,18 @@ class _FixedPoints:
 
     def tell(self, points: Sequence[Point], objectives: Sequence[tuple[float, ...] | None]) -> None:
         """Learn nothing."""
+
+
+def _judged_by(candidate: Candidate, outcome: Outcome, error: str | None) -> LaneReport:
+    """Return a report of a parameter set that a sequence has judged."""
+    return LaneReport(
+        container_id="",
+        lane_id=f"{candidate.number:03}",
+        status="completed" if error is None else "failed",
+        error=error,
+        parameters=candidate.point,
+        metrics=outcome.out_of_sample or outcome.best,
+    )
 
 
 def _sampler(stretch: Stretch, judge: Judge) -> Sampler:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.bootstrap import stationary_indices
+from admf.containers.metrics.ratio import compounded
 from admf.sequences.config import MonteCarloConfig, MonteCarloMethod
 
 __all__ = ["PERCENTILES", "simulate", "summarise"]
@@ -19,6 +20,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Draw: TypeAlias = Callable[[Floats, np.random.Generator, MonteCarloConfig, float], Floats]
 
 PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
+
+_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
+"""Deviation up to which returns are taken to be equal, as `Moments.spread` does."""
 
 
 def simulate(
@@ -70,21 +74,31 @@ def summarise(columns: Mapping[str, Floats], config: MonteCarloConfig) -> dict[s
         have it, and ``missing``, those that do not; ``probability_of_loss``: share with a total
         return below 0; ``probability_of_ruin``: share whose drawdown reaches ``config.ruin``;
         ``value_at_risk_95``: the 5 % quantile of the total return, and
-        ``conditional_value_at_risk_95``: the mean of those up to it.
+        ``conditional_value_at_risk_95``: the mean of those up to it. Simulations without the
+        metric are left out; null if none has it.
     """
-    total, drawdown = columns["total_return"], columns["max_drawdown"]
-    at_risk = float(np.quantile(total, 0.05))
+    total, drawdown = _known(columns["total_return"]), _known(columns["max_drawdown"])
+    at_risk = float(np.quantile(total, 0.05)) if len(total) else None
+    beyond = None if at_risk is None else float(total[total <= at_risk].mean())
     return {
         "percentiles": {name: _percentiles(values) for name, values in columns.items()},
-        "probability_of_loss": float(np.mean(total < 0.0)),
-        "probability_of_ruin": float(np.mean(drawdown <= -config.ruin)),
+        "probability_of_loss": _share(total < 0.0),
+        "probability_of_ruin": _share(drawdown <= -config.ruin),
         "value_at_risk_95": at_risk,
-        "conditional_value_at_risk_95": float(total[total <= at_risk].mean()),
+        "conditional_value_at_risk_95": beyond,
     }
 
 
+def _known(values: Floats) -> Floats:
+    return values[~np.isnan(values)]
+
+
+def _share(hits: NDArray[np.bool_]) -> float | None:
+    return float(np.mean(hits)) if len(hits) else None
+
+
 def _percentiles(values: Floats) -> dict[str, float | int | None]:
-    known = values[~np.isnan(values)]
+    known = _known(values)
     found: list[float | None] = [None] * len(PERCENTILES)
     if len(known):
         found = np.percentile(known, PERCENTILES).tolist()
@@ -147,9 +161,10 @@ def _of_periods(returns: Floats, periods_per_year: float) -> dict[str, float]:
     downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
     scale = math.sqrt(periods_per_year)
     growth = float(np.prod(np.maximum(1.0 + returns, 0.0)))
+    cagr = compounded(growth, periods_per_year / len(returns))
     return {
-        "cagr": growth ** (periods_per_year / len(returns)) - 1.0,
+        "cagr": math.nan if cagr is None else cagr,
         "annual_volatility": float(deviation) * scale,
-        "sharpe_ratio": float(mean / deviation) * scale if deviation > 0.0 else math.nan,
+        "sharpe_ratio": float(mean / deviation) * scale if deviation > _ROUNDING else math.nan,
         "sortino_ratio": float(mean / downside) * scale if downside > 0.0 else math.nan,
     }

@@ -31,7 +31,7 @@ from admf.workflows.search_checks import (
     space_findings,
     strategy_findings,
 )
-from admf.workflows.sequence_checks import inner_circle, sequence_findings
+from admf.workflows.sequence_checks import inner_circle, searches, sequence_findings
 from admf.workflows.validation import setting_misfits
 from admf.workflows.vocabulary import Vocabulary
 
@@ -84,9 +84,13 @@ def _of_phase(plan: PhasePlan, known: Vocabulary, *, strict: bool) -> Iterator[F
     if misfits:
         return
     yield from _section(plan.node, known, strict=strict)
-    settings, takes = settings_of(plan), PARAMETERS in plan.config.input
-    yield from strategy_findings(plan.node, settings, known, plan.folder, takes_parameters=takes)
-    yield from inner_circle(plan.config.sequence, settings)
+    settings, sequence = settings_of(plan), plan.config.sequence
+    if PARAMETERS in plan.config.input:
+        yield from parameter_findings(plan.node, known, plan.folder)
+    else:
+        is_searched = searches(sequence, settings)
+        yield from strategy_findings(plan.node, settings, known, plan.folder, searches=is_searched)
+    yield from inner_circle(sequence, settings)
 
 
 def sections_of(root: Node) -> Iterator[tuple[tuple[str, ...], Node]]:
@@ -128,7 +132,8 @@ def unknown_events(section: Node, known: Vocabulary) -> Iterator[Finding]:
 
 def _workflow(root: Node, known: Vocabulary) -> Iterator[Finding]:
     if not _fields(find(root, (PHASES,))):
-        yield from unknown_name(root, ("workflow",), known.workflows)
+        if ":" not in str(content_of(root, "workflow")):
+            yield from unknown_name(root, ("workflow",), known.workflows)
     elif content_of(root, "workflow") in known.workflows:
         message = (
             f"{content_of(root, 'workflow')!r} is installed, and here the phases of another "

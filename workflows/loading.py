@@ -21,6 +21,7 @@ from admf.workflows.planning import PhasePlan, plan_phases
 from admf.workflows.suspicions import suspicions
 from admf.workflows.validation import describe, experiment_problems
 from admf.workflows.vocabulary import Vocabulary
+from admf.workflows.workflow import Workflow
 from admf.workflows.yaml_source import compose, read_text
 
 __all__ = [
@@ -52,6 +53,20 @@ class LoadedExperiment:
     folder: Path | None
     root: Node = field(repr=False)
     vocabulary: Vocabulary = field(repr=False)
+
+    @property
+    def workflow(self) -> Workflow:
+        """The workflow of the experiment.
+
+        Raises:
+            ConfigError: There is none of this name.
+        """
+        return self.vocabulary.workflow(self.experiment, self.folder)
+
+    @property
+    def results_dir(self) -> str:
+        """Folder of the results below the results root: as it says, or named like the workflow."""
+        return self.experiment.results_dir or self.experiment.workflow.rpartition(":")[2]
 
     def located(self, error: ConfigError) -> ConfigError:
         """Return an error that was found after loading, with the places of the fields it names."""
@@ -137,10 +152,11 @@ def _planned(
     root: Node, experiment: Experiment, vocabulary: Vocabulary, folder: Path | None
 ) -> tuple[Sequence[PhasePlan], list[Problem]]:
     """Return the phases, and what forbids to run them; no phases if there is no such workflow."""
-    if not experiment.phases and experiment.workflow not in vocabulary.workflows:
+    name = experiment.workflow
+    if not experiment.phases and ":" not in name and name not in vocabulary.workflows:
         return (), []
     try:
-        workflow = vocabulary.workflow(experiment)
+        workflow = vocabulary.workflow(experiment, folder)
         plans = plan_phases(root, experiment, workflow, vocabulary, folder)
     except ConfigError as error:
         return (), list(located(error, root).problems)

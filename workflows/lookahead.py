@@ -40,7 +40,7 @@ from admf.workflows.lookahead_findings import (
 )
 from admf.workflows.lookahead_runs import CheckedRuns, Ran
 from admf.workflows.phase_checks import PARAMETERS
-from admf.workflows.plugins import installed_plugins, workflow_of
+from admf.workflows.plugins import installed_plugins
 from admf.workflows.references import parse_reference
 from admf.workflows.resolution import resolve_phases
 
@@ -133,7 +133,7 @@ async def check_lookahead(
         WindowError: The strategy fails on the real bars.
     """
     registry = registry or installed_plugins()
-    phases = resolve_phases(loaded, workflow_of(loaded.experiment, registry))
+    phases = resolve_phases(loaded, loaded.workflow)
     groups = _grouped(phases)
     if not groups:
         raise ConfigError([Problem("no phase has windows of topology backtest", "workflow")])

@@ -53,14 +53,13 @@ class Run:
         storage: Storage,
         overwrite: bool = False,
     ) -> None:
-        experiment = plan.loaded.experiment
         self._plan = plan
         self._make_plan = make_plan
         self._sequencer = sequencer
         self._lifecycle = lifecycle
         self._storage = storage
         self._overwrite = overwrite
-        self._folder = experiment.results_dir or experiment.workflow
+        self._folder = plan.loaded.results_dir
         self._record = RunRecord(self._folder, plan)
         self._results: dict[str, PhaseResult] = {}
         self._store: ResultStore | None = None

@@ -19,7 +19,7 @@ from admf.sequences.sequencer import Sequencer
 from admf.workflows.experiment import Experiment
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
 from admf.workflows.outcome import Progress, RunResult
-from admf.workflows.plugins import installed_plugins, known_events, workflow_of
+from admf.workflows.plugins import installed_plugins, known_events
 from admf.workflows.resolution import loaded_from_experiment, resolve_phases
 from admf.workflows.run import Run
 from admf.workflows.study import Plan
@@ -73,7 +73,7 @@ class Runner:
         Raises:
             ConfigError: The workflow cannot do what the experiment asks for.
         """
-        return resolve_phases(loaded, workflow_of(loaded.experiment, self.registry))
+        return resolve_phases(loaded, loaded.workflow)
 
     async def prepare(self, experiment: ExperimentSource) -> Run:
         """Check an experiment and read its data, and return the run, which is yet to be executed.
@@ -121,7 +121,7 @@ class Runner:
 
     async def _plan(self, loaded: LoadedExperiment, sequencer: Sequencer) -> Plan:
         """Decide every setting and read the data, before anything is written anywhere."""
-        workflow = workflow_of(loaded.experiment, self.registry)
+        workflow = loaded.workflow
         phases = resolve_phases(loaded, workflow)
         data = {phase.name: await sequencer.prepare(phase) for phase in phases}
         return Plan(loaded, workflow, phases, data)

@@ -84,7 +84,7 @@ def strategy_findings(
     known: Vocabulary,
     folder: Path | None,
     *,
-    takes_parameters: bool,
+    searches: bool,
 ) -> Iterator[Finding]:
     """Yield what is wrong with the strategy of a phase and the parameters to search.
 
@@ -93,18 +93,17 @@ def strategy_findings(
         settings: All of them.
         known: Judges strategies.
         folder: Where the user's own strategies are looked for.
-        takes_parameters: Whether a phase before it hands over the parameters.
+        searches: Whether the phase searches its parameter space.
     """
     strategy, space = settings.strategy, settings.parameter_space
-    if not space and not takes_parameters:
+    if not space or not searches:
         check = partial(known.check_strategy, strategy.type, strategy.params, folder)
         yield from refusals(section, ("strategy",), check)
         return
     parameters, found = _parameters(strategy, known, folder)
     found = found or [*_params(strategy, parameters), *space_findings(section)]
     found = found or list(_dimensions(space, parameters))
-    if not found and not takes_parameters:
-        found = [*_missing(strategy, parameters, space), *_combinations(section, settings)]
+    found = found or [*_missing(strategy, parameters, space), *_combinations(section, settings)]
     yield from found
 
 

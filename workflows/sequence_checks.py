@@ -18,7 +18,7 @@ from admf.sequences.spans import parse_span
 from admf.workflows.findings import Finding, content_of, refusals, unknown_name, value_of
 from admf.workflows.nodes import Node
 
-__all__ = ["SEQUENCE_OPTIONS", "inner_circle", "inner_sequences", "sequence_findings"]
+__all__ = ["SEQUENCE_OPTIONS", "inner_circle", "inner_sequences", "searches", "sequence_findings"]
 
 SEQUENCE_OPTIONS = (
     "single_pass",
@@ -29,6 +29,8 @@ SEQUENCE_OPTIONS = (
     "monte_carlo",
 )
 """The sections with the options of the sequences of the same names."""
+
+_SEARCH_NOTHING = frozenset({"single_pass", "monte_carlo"})
 
 
 def sequence_findings(section: Node, sequences: Collection[str]) -> Iterator[Finding]:
@@ -57,6 +59,11 @@ def inner_sequences(sequence: str, settings: PhaseSettings) -> tuple[str, ...]:
         chain.append(name)
         name = getattr(getattr(settings, name, None), "inner", None)
     return tuple(chain) if name is None else (*chain, name)
+
+
+def searches(sequence: str, settings: PhaseSettings) -> bool:
+    """Whether a phase searches the parameter space, as all sequences do but two."""
+    return not _SEARCH_NOTHING.issuperset(inner_sequences(sequence, settings))
 
 
 def inner_circle(sequence: str, settings: PhaseSettings) -> Iterator[Finding]:

@@ -11,13 +11,12 @@ from admf.workflows.findings import Finding
 from admf.workflows.nodes import FieldPath, Node, find, key_place, place_of
 from admf.workflows.phase_checks import PARAMETERS
 from admf.workflows.planning import PhasePlan, owner_path, settings_of
-from admf.workflows.sequence_checks import SEQUENCE_OPTIONS, inner_sequences
+from admf.workflows.sequence_checks import SEQUENCE_OPTIONS, inner_sequences, searches
 from admf.workflows.vocabulary import Vocabulary
 
 __all__ = ["suspicions"]
 
 _UNUSUAL_PERCENT = 0.1
-_SEARCHING = frozenset({"parameter_sweep", "train_test", "walk_forward", "k_fold"})
 
 
 def suspicions(
@@ -41,6 +40,7 @@ def suspicions(
             place = place_of(plan.node, path)
             yield place.problem(owner_path(plan, path, place), message)
     yield from _unused_options(root, plans)
+    yield from _unused_spaces(root, plans)
 
 
 def _of_phase(plan: PhasePlan, settings: PhaseSettings, known: Vocabulary) -> Iterator[Finding]:
@@ -92,15 +92,29 @@ def _trades_that_never_close(settings: PhaseSettings, known: Collection[str]) ->
 
 
 def _nothing_to_search(plan: PhasePlan, settings: PhaseSettings) -> Iterator[Finding]:
-    sequences = inner_sequences(plan.config.sequence, settings)
-    searches = _SEARCHING & set(sequences) and PARAMETERS not in plan.config.input
-    if searches and not settings.parameter_space:
+    if _searches(plan) and not settings.parameter_space:
         message = (
             f"there is only one parameter set for {plan.config.name} to try; "
             "give the values to search, e.g. 'parameter_space: {fast: [5, 10, 20]}'"
         )
         given = "parameter_space" if find(plan.node, ("parameter_space",)) else "strategy"
         yield Finding((given,), message)
+
+
+def _searches(plan: PhasePlan) -> bool:
+    takes = PARAMETERS in plan.config.input
+    return not takes and searches(plan.config.sequence, settings_of(plan))
+
+
+def _unused_spaces(root: Node, plans: Sequence[PhasePlan]) -> Iterator[Problem]:
+    """Yield the parameter spaces that are given where nothing is searched."""
+    searching = {plan.config.name for plan in plans if _searches(plan)}
+    for owner, section in sections_of(root):
+        is_used = owner[1] in searching if owner else bool(searching)
+        if not is_used and find(section, ("parameter_space",)) is not None:
+            who = f"{owner[1]} searches nothing" if owner else "no phase searches"
+            path = (*owner, "parameter_space")
+            yield key_place(root, path).problem(path, f"is not used: {who}")
 
 
 def _unused_options(root: Node, plans: Sequence[PhasePlan]) -> Iterator[Problem]:

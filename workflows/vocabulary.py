@@ -49,7 +49,7 @@ class Vocabulary:
         topologies: Names of topologies.
         events: Names of events that can be traced.
         retention_policies: Names of retention policies.
-        workflow: Returns the workflow of an experiment.
+        workflow: Returns the workflow of an experiment, which may lie in the folder of its file.
         check_strategy: Called with a strategy's type, its parameters and the folder of the
             experiment file (None without a file), which is where the user's own strategies are
             looked for. It raises a ConfigError if they do not fit; the fields of its problems are
@@ -63,7 +63,7 @@ class Vocabulary:
     topologies: Collection[str]
     events: Collection[str]
     retention_policies: Collection[str]
-    workflow: Callable[[Experiment], Workflow]
+    workflow: Callable[[Experiment, Path | None], Workflow]
     check_strategy: StrategyCheck
     strategy_parameters: StrategyParameters
 
@@ -76,8 +76,8 @@ def vocabulary_of(registry: Registry, events: EventRegistry) -> Vocabulary:
         events: The events that can be traced.
     """
 
-    def workflow(experiment: Experiment) -> Workflow:
-        return workflow_of(experiment, registry)
+    def workflow(experiment: Experiment, folder: Path | None) -> Workflow:
+        return workflow_of(experiment, registry, folder)
 
     def check_strategy(type_: str, params: Mapping[str, object], folder: Path | None) -> None:
         make_strategy(strategy_class(type_, registry, search_path=folder), params)

@@ -61,6 +61,7 @@ _SYNTAX_HINTS = {
     "did not find expected <document start>": "the document ended before this; check the quotes",
     "found unexpected end of stream": "a quote is not closed",
 }
+_TOO_DEEP = f"nests deeper than {MAX_DEPTH} levels"
 _WRONG_FROM_THE_START = frozenset({"could not find expected ':'", "found unexpected end of stream"})
 
 
@@ -171,6 +172,8 @@ class _Composer:
         if tab:
             place = self._located(line, tab.end() - 1)
             return place.problem(self._field, "a tab is used as indentation; use spaces")
+        if "nesting depth" in cause:  # libyaml reads ahead, and may meet a limit of its own first
+            return self._located(line, column).problem(self._field, _TOO_DEEP)
         hint = _SYNTAX_HINTS.get(cause)
         message = f"is not YAML: {cause} ({hint})" if hint else f"is not YAML: {cause}"
         return self._located(line, column).problem(self._field, message)
@@ -196,7 +199,7 @@ class _Composer:
         if self._values > MAX_VALUES:
             raise self._fatal(event, path, f"holds more than {MAX_VALUES:,} values")
         if depth > MAX_DEPTH:
-            raise self._fatal(event, path, f"nests deeper than {MAX_DEPTH} levels")
+            raise self._fatal(event, path, _TOO_DEEP)
 
     def _node(self, event: yaml.Event, path: FieldPath) -> Node:
         if isinstance(event, yaml.AliasEvent):

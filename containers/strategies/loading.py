@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import cast
 
 import msgspec
@@ -16,9 +16,9 @@ from admf.containers.strategies.parameters import (
     parameters,
     parameters_of,
 )
-from admf.containers.strategies.user_code import Place, import_user_module, user_place
+from admf.containers.strategies.user_code import Place, import_user_class, user_place
 from admf.containers.times import iso_utc
-from admf.engine.errors import ConfigError, Problem, UserCodeError, did_you_mean
+from admf.engine.errors import ConfigError, Problem, UserCodeError
 from admf.engine.registry import Registry
 
 __all__ = [
@@ -63,7 +63,7 @@ def strategy_class(
             not a strategy; the field of the problem is ``strategy.type``.
     """
     try:
-        cls = _user_class(name, search_path) if ":" in name else registry.get(_GROUP, name)
+        cls = import_user_class(name, search_path) if ":" in name else registry.get(_GROUP, name)
     except ConfigError as error:
         raise ConfigError([Problem(it.message, _FIELD) for it in error.problems]) from error
     problem = strategy_problem(cls)
@@ -132,22 +132,6 @@ def _home(cls: type) -> Place | None:
     methods = (inspect.unwrap(getattr(cls, name)) for name in _SIGNATURES if hasattr(cls, name))
     codes = [method.__code__ for method in methods if inspect.isfunction(method)]
     return Place(codes[0].co_filename, codes[0].co_firstlineno) if codes else None
-
-
-def _user_class(name: str, search_path: Path | None) -> object:
-    module_name, _, class_name = name.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
-        raise ConfigError(f"{name!r} is not of the form package.module:Class")
-    module = import_user_module(module_name, search_path)
-    found = getattr(module, class_name, None)
-    if found is None:
-        hint = did_you_mean(class_name, _classes(module))
-        raise ConfigError(f"module {module_name!r} has no class {class_name!r}{hint}")
-    return found
-
-
-def _classes(module: ModuleType) -> list[str]:
-    return [name for name, value in vars(module).items() if isinstance(value, type)]
 
 
 def _method_problem(cls: type, method: str) -> str:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from admf.engine.errors import ConfigError, did_you_mean
 
-__all__ = ["Place", "import_user_module", "user_place"]
+__all__ = ["Place", "import_user_class", "import_user_module", "user_place"]
 
 _FOLDER_MARK = "__admf_search_path__"
 _LIBRARY_FOLDERS = ("site-packages", "dist-packages")
@@ -34,6 +34,28 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
+
+
+def import_user_class(name: str, search_path: Path | None = None) -> object:
+    """Import what ``package.module:Class`` names.
+
+    Args:
+        name: Module and class.
+        search_path: See `import_user_module`.
+
+    Raises:
+        ConfigError: The name has another form, or there is no such module or class.
+    """
+    module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
+        raise ConfigError(f"{name!r} is not of the form package.module:Class")
+    module = import_user_module(module_name, search_path)
+    found: object = getattr(module, class_name, None)
+    if found is None:
+        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+        hint = did_you_mean(class_name, classes)
+        raise ConfigError(f"module {module_name!r} has no class {class_name!r}{hint}")
+    return found
 
 
 def import_user_module(name: str, search_path: Path | None = None) -> ModuleType:

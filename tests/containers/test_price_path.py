@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from admf.containers.catalog import DataCatalog
+from admf.containers.config import DataConfig
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.price_path import PricePathConfig, resampled
 from admf.engine.errors import DataError
@@ -260,3 +262,21 @@ def test_prices_that_leave_the_range_of_numbers_are_refused() -> None:
     bars = Bars("A", steps * DAY, close, close, close, close, close)
     with pytest.raises(DataError, match="path of A runs out of the range of numbers"):
         resampled(MarketData([bars]), config(0))
+
+
+def test_the_last_two_paths_of_a_data_set_are_kept() -> None:
+    catalog = DataCatalog()
+    data = DataConfig(source="sample", symbols=("IBM",))
+    first, second, third = (config(seed) for seed in (1, 2, 3))
+    store = catalog.load_path(data, first)
+    assert identical(store.market_data, resampled(catalog.load(data).market_data, first))
+    catalog.load_path(data, second)
+    assert catalog.load_path(data, first) is store
+    catalog.load_path(data, third)
+    assert catalog.load_path(data, first) is store
+    catalog.load_path(data, second)
+    catalog.load_path(data, third)
+    again = catalog.load_path(data, first)
+    assert again is not store
+    assert identical(again.market_data, store.market_data)
+    assert catalog.load_path(data, first, "GOOG") is not again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from weakref import WeakSet
 
@@ -16,7 +17,7 @@ from admf.engine.errors import ConfigError, DataError, WindowError
 from admf.sequences.outcome import TrialCounts
 from admf.sequences.simulation_topology import SimulationContainer
 from tests.sequences import harness
-from tests.sequences.harness import installed, make_phase, run_phase, walk
+from tests.sequences.harness import installed, make_phase, walk
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +27,15 @@ SMA = {"type": "sma_cross", "params": {"fast": 3, "slow": 8}}
 COSTS = {"slippage_bps": 10.0, "commission": {"value": 0.001, "minimum": 2.0}}
 GRID = {"parameter_space": {"fast": [2, 3], "slow": [8, 13]}}
 PERCENTILES = ("p5", "p10", "p25", "p50", "p75", "p90", "p95")
+
+
+shared = functools.cache(installed)
+"""The plug-ins, which take longer to find than a phase to run."""
+
+
+async def run_phase(phase, frame, *, registry=None, points=None):
+    registry = registry or shared()
+    return await harness.run_phase(phase, frame, registry=registry, points=points)
 
 
 def monte_carlo(method: str, batches: int = 2, simulations: int = 6, **settings):

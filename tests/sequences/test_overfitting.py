@@ -71,20 +71,30 @@ def test_the_deflated_sharpe_ratio_is_that_of_skfolio_and_ffn(seed) -> None:
     assert expected_maximum_sharpe(30, spread.variance) == pytest.approx(hurdle, rel=1e-9)
 
 
-@pytest.mark.parametrize("benchmark", [0.0, 0.05, -0.1])
-def test_the_probabilistic_sharpe_ratio_is_that_of_skfolio(benchmark) -> None:
-    """skfolio takes biased moments, so it is given the same sample with its own."""
-    returns = noise(3, 1, rows=400, drift=0.001)[:, 0]
-    ours = SharpeSample(
+def biased_sample_of(returns) -> SharpeSample:
+    """Return the sample with the moments that skfolio takes, those without a correction of bias."""
+    return SharpeSample(
         sharpe=returns.mean() / returns.std(ddof=1),
         count=len(returns),
         skew=float(skew(returns)),
         kurtosis=float(kurtosis(returns)),
     )
+
+
+@pytest.mark.parametrize("benchmark", [0.0, 0.05, -0.1])
+def test_the_probabilistic_sharpe_ratio_is_that_of_skfolio(benchmark) -> None:
+    returns = noise(3, 1, rows=400, drift=0.001)[:, 0]
     theirs = measures.probabilistic_sharpe_ratio(returns, benchmark_sharpe_ratio=benchmark)
-    unbiased = probabilistic_sharpe_ratio(sample_of(returns), benchmark)
-    assert probabilistic_sharpe_ratio(ours, benchmark) == pytest.approx(theirs, rel=5e-3)
-    assert unbiased == pytest.approx(theirs, rel=5e-3)
+    ours = probabilistic_sharpe_ratio(biased_sample_of(returns), benchmark)
+    assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+def test_the_deflated_sharpe_ratio_is_that_of_skfolio_with_its_moments() -> None:
+    returns = noise(3, 30, rows=400, drift=0.0005)
+    sharpes = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
+    best = returns[:, sharpes.argmax()]
+    ours = deflated_sharpe_ratio(biased_sample_of(best), 30, float(np.var(sharpes, ddof=1)))
+    assert ours == pytest.approx(measures.deflated_sharpe_ratio(best, sharpes), rel=1e-9)
 
 
 def test_a_single_trial_is_not_deflated() -> None:
@@ -171,6 +181,21 @@ def test_a_trial_that_did_nothing_has_a_sharpe_ratio_of_zero() -> None:
 @pytest.mark.parametrize(("trials", "rows"), [(1, 160), (0, 160), (5, 20)])
 def test_too_little_to_go_by_gives_nothing(trials, rows) -> None:
     assert overfitting(noise(1, trials, rows)) is None
+
+
+@pytest.mark.parametrize("filled", [[0, 8], [0, 3, 6, 9, 12], list(range(8))])
+def test_halves_without_returns_give_nothing(filled) -> None:
+    """Short stretches of a cross-validation leave groups empty, and so may a run that ends early."""
+    blocks = blocks_of(noise(1, 4, rows=16 * 20))
+    empty = np.setdiff1d(np.arange(BLOCKS), filled)
+    blocks[-1, empty] = 0.0
+    assert probability_of_backtest_overfitting(lambda: [blocks]) is None
+
+
+def test_some_groups_without_returns_do_no_harm() -> None:
+    blocks = blocks_of(noise(1, 4, rows=16 * 20))
+    blocks[:, [3, 6, 9, 12, 15]] = 0.0
+    assert probability_of_backtest_overfitting(lambda: [blocks]).trials == 4
 
 
 def test_the_memory_does_not_depend_on_the_number_of_trials() -> None:

@@ -78,6 +78,26 @@ async def test_every_trial_is_recorded_also_those_that_the_strategy_refuses() ->
     assert ran.end.failed == 0
 
 
+async def test_a_batch_of_nothing_but_refused_points_is_recorded_like_any_other() -> None:
+    space = {"parameter_space": {"fast": [20, 3], "slow": [8, 13]}, "search": {"batch_size": 2}}
+    ran = await run_phase(make_phase("parameter_sweep", **space), walk(150))
+    assert ran.outcome.trials == TrialCounts(total=4, completed=2, failed=2)
+    assert ran.outcome.best_parameters["fast"] == 3
+
+
+async def test_a_point_whose_sequence_cannot_run_is_a_failed_trial() -> None:
+    phase = make_phase(
+        "parameter_sweep",
+        parameter_space={"fast": [2, 30], "slow": [8, 13]},
+        parameter_sweep={"inner": "monte_carlo"},
+        monte_carlo={"method": "trade_shuffle", "batches": 1, "simulations": 5},
+        objective_function={"name": "total_return"},
+    )
+    ran = await run_phase(phase, walk(150))
+    assert ran.outcome.trials.total == 4
+    assert ran.outcome.trials.failed == 2
+
+
 async def test_a_constraint_keeps_points_from_being_tried() -> None:
     space = {"parameter_space": {"fast": [3, 10], "slow": [8, 13]}, "constraint": "fast < slow"}
     ran = await run_phase(make_phase("parameter_sweep", **space), walk(150))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from admf.containers.metrics.returns import ReturnAccumulator
 from admf.sequences.config import MonteCarloConfig
 from admf.sequences.simulation import PERCENTILES, simulate, summarise
 
@@ -81,6 +82,38 @@ def test_returns_of_periods_have_annualised_metrics() -> None:
     assert drawn["cagr"][0] == pytest.approx(np.prod(1 + returns) ** 2.52 - 1)
 
 
+def run_periods(returns, periods_per_year: float):
+    return simulate(
+        "return_block_bootstrap",
+        np.array(returns),
+        seeds=seeds(3),
+        config=MonteCarloConfig(),
+        block_length=2.0,
+        periods_per_year=periods_per_year,
+    )
+
+
+def metrics_of(returns, periods_per_year: float):
+    returned = ReturnAccumulator(1.0, periods_per_year)
+    returned.fold(np.cumprod(1.0 + np.array(returns)), np.full(len(returns), np.nan))
+    returned.finish()
+    return returned
+
+
+def test_equal_returns_have_no_sharpe_ratio() -> None:
+    """Their deviation is the rounding of their mean, and not quite 0."""
+    returns = [0.01] * 20
+    assert np.std(returns, ddof=1) > 0.0
+    assert metrics_of(returns, 252.0).sharpe_ratio() is None
+    assert np.all(np.isnan(run_periods(returns, 252.0)["sharpe_ratio"]))
+
+
+def test_a_growth_rate_that_overflows_is_null() -> None:
+    returns = [0.1, 0.2, 0.1]
+    assert metrics_of(returns, 525_600.0).cagr() is None
+    assert np.all(np.isnan(run_periods(returns, 525_600.0)["cagr"]))
+
+
 def test_a_simulation_depends_on_its_own_seed_alone() -> None:
     config = MonteCarloConfig()
     whole = run("trade_bootstrap", count=10)
@@ -119,3 +152,23 @@ def test_the_summary_is_that_of_numpy() -> None:
 def test_a_metric_that_no_simulation_has_is_null() -> None:
     columns = {"total_return": np.zeros(3), "max_drawdown": np.zeros(3), "cagr": np.full(3, np.nan)}
     assert summarise(columns, MonteCarloConfig())["percentiles"]["cagr"]["p50"] is None
+
+
+def test_simulations_without_a_result_are_left_out_of_every_figure() -> None:
+    columns = {
+        "total_return": np.array([0.1, np.nan, -0.1, -0.2]),
+        "max_drawdown": np.array([-0.1, np.nan, -0.6, -0.7]),
+    }
+    known = {name: values[[0, 2, 3]] for name, values in columns.items()}
+    found, expected = (summarise(it, MonteCarloConfig()) for it in (columns, known))
+    assert found.pop("percentiles")["total_return"]["missing"] == 1
+    del expected["percentiles"]
+    assert found == expected
+    assert found["probability_of_loss"] == pytest.approx(2 / 3)
+
+
+def test_without_any_result_the_figures_are_null() -> None:
+    columns = {name: np.full(3, np.nan) for name in ("total_return", "max_drawdown")}
+    found = summarise(columns, MonteCarloConfig())
+    del found["percentiles"]
+    assert list(found.values()) == [None] * 4

@@ -46,8 +46,13 @@ def _strategy_parameters(type_: str, folder: Path | None) -> dict[str, Parameter
     return {name: ParameterType(cls, cls.__name__) for name, cls in PARAMETERS[type_].items()}
 
 
-def _workflow(experiment: Experiment) -> Workflow:
-    return DeclaredWorkflow() if experiment.phases else WORKFLOWS[experiment.workflow]()
+def _workflow(experiment: Experiment, folder: Path | None = None) -> Workflow:
+    """Return a workflow as the real lookup does, but for those of the user's own modules."""
+    if experiment.phases:
+        return DeclaredWorkflow()
+    if experiment.workflow not in WORKFLOWS:
+        raise ConfigError([Problem("there is no such workflow", field="workflow")])
+    return WORKFLOWS[experiment.workflow]()
 
 
 WORKFLOWS: Mapping[str, Callable[[], Workflow]] = {

@@ -87,7 +87,7 @@ WRITTEN = {
 
 def resolved(loaded: LoadedExperiment) -> list[dict[str, object]]:
     """Return the phases as data, without what people only read."""
-    phases = resolve_phases(loaded, loaded.vocabulary.workflow(loaded.experiment))
+    phases = resolve_phases(loaded, loaded.workflow)
     found = [msgspec.to_builtins(phase) for phase in phases]
     for phase in found:
         phase["description"] = ""
@@ -112,7 +112,7 @@ def test_the_section_of_a_phase_beats_the_top_level_and_overrides_beat_both(load
         "phase_overrides: {a: {sliding_window_size: 3}}\n"
     )
     loaded = load(text, "phases.a.execution.slippage_bps=4")
-    workflow = loaded.vocabulary.workflow(loaded.experiment)
+    workflow = loaded.workflow
     (phase,) = resolve_phases(loaded, workflow)
     origins = {it.name: it.origin for it in resolved_origins(loaded, workflow)["a"]}
 
@@ -135,7 +135,7 @@ def test_inputs_and_conditions_have_their_places(load: Load) -> None:
         "    inputs: {parameters: '{a.best_parameters}'}\n"
     )
     loaded = load(text)
-    workflow = loaded.vocabulary.workflow(loaded.experiment)
+    workflow = loaded.workflow
     origins = {it.name: it.origin for it in resolved_origins(loaded, workflow)["b"]}
 
     assert origins["when"].endswith("experiment.yaml:8:11")

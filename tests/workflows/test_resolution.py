@@ -46,7 +46,7 @@ SHORT = "workflow: train_test_optimization\ndata: {source: sample, symbols: [SPY
 
 
 def phases_of(loaded: LoadedExperiment) -> dict[str, ResolvedPhase]:
-    workflow = loaded.vocabulary.workflow(loaded.experiment)
+    workflow = loaded.workflow
     return {phase.name: phase for phase in resolve_phases(loaded, workflow)}
 
 
@@ -55,7 +55,7 @@ def settings_of(loaded: LoadedExperiment, phase: str = "parameter_search") -> Ph
 
 
 def origins_of(loaded: LoadedExperiment, phase: str = "parameter_search") -> dict[str, str]:
-    workflow = loaded.vocabulary.workflow(loaded.experiment)
+    workflow = loaded.workflow
     found = resolved_origins(loaded, workflow)[phase]
     assert all(isinstance(it, ResolvedSetting) for it in found)
     return {it.name: it.origin for it in found}

@@ -83,13 +83,17 @@ async def test_windows_that_fail_in_several_ways_fail_the_run_and_are_told(runne
     assert [error for error in errors if "of data" in error or "of features" in error]
 
 
-async def test_a_window_that_cannot_start_is_raised(runner, monkeypatch):
+async def test_a_window_that_cannot_start_fails_its_phase(runner, monkeypatch):
     async def fail(_: object) -> None:
         raise WindowError("of features")
 
     monkeypatch.setattr(FeaturesContainer, "on_start", fail)
-    with pytest.raises(WindowError, match="of features"):
-        await runner.run(EXPERIMENT)
+    result = await runner.run(EXPERIMENT)
+    phase = result.phases["backtest"]
+    assert result.status == "failed"
+    assert not phase.success
+    assert phase.summary is None
+    assert phase.errors == ("of features",)
 
 
 @pytest.mark.parametrize("storage", ["disk", "memory"])

@@ -65,7 +65,8 @@ async def test_in_memory_a_phase_returns_its_results_and_nothing_is_written(
     assert files_of(tmp_path) == {}
     await run_async(GOOG, results_root=tmp_path)
     on_disk = files_of(tmp_path / "goog" / "backtest")
-    assert phase.phase_results == {name: json.loads(text) for name, text in on_disk.items()}
+    assert phase.phase_results is not None
+    assert phase.phase_results.files == {name: json.loads(text) for name, text in on_disk.items()}
 
 
 async def test_the_record_of_a_run_has_what_is_needed_to_run_it_again(tmp_path: Path) -> None:
@@ -75,7 +76,8 @@ async def test_the_record_of_a_run_has_what_is_needed_to_run_it_again(tmp_path: 
     assert record["run_id"] == result.run_id
     assert record["seed"] == 7
     assert record["experiment"]["strategy"] == GOOG["strategy"]
-    assert record["phases"]["backtest"]["config"]["lanes"][0]["lane_id"] == "001"
+    assert record["phases"]["backtest"]["settings"]["strategy"] == GOOG["strategy"]
+    assert record["phases"]["backtest"]["settings"]["portfolio"]["sizing"]["value"] == 1.0
     assert len(record["data"]["backtest"]["fingerprint"]) == 64
     assert {"admf", "python", "numpy", "polars", "TA-Lib"} <= set(record["versions"])
 
@@ -198,7 +200,9 @@ def test_a_script_runs_a_data_frame_and_gets_its_results() -> None:
     }
     result = admf.run(experiment, frames={"X": frame})
     assert result.phases["backtest"].phase_results is not None
-    document = result.phases["backtest"].phase_results["containers/portfolio_001_results.json"]
+    document = result.phases["backtest"].phase_results.files[
+        "containers/portfolio_001_results.json"
+    ]
     # bought 10 units at the second open, marked at the third close
     assert document["equity_curve"]["equity"] == [1010.0, 1010.0, 1020.0]
     assert document["open_positions"][0]["quantity"] == 10.0
@@ -263,5 +267,5 @@ async def test_a_retention_policy_and_a_strategy_of_ones_own_are_used_by_name(
     result = await runner.run(experiment)
     results = result.phases["backtest"].phase_results
     assert results is not None
-    tracer = results["containers/portfolio_001_results.json"]["tracer"]
+    tracer = results.files["containers/portfolio_001_results.json"]["tracer"]
     assert (tracer["policy"], tracer["retained"], tracer["observed"]) == ("last_two", 2, 2148)

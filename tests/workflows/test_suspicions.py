@@ -56,6 +56,10 @@ def warnings(load: Load, text: str) -> list[str]:
             "3:32: phase_overrides.validation.train_test: is not used: validation does not run tra",
         ),
         (
+            "phase_overrides: {validation: {parameter_space: {fast: [1, 2]}}}",
+            "3:32: phase_overrides.validation.parameter_space: is not used: validation searches",
+        ),
+        (
             "strategy: {type: buy_and_hold}",
             "3:11: strategy: there is only one parameter set for parameter_search to try; give",
         ),
@@ -80,6 +84,22 @@ def test_what_is_probably_not_meant_is_a_warning(load: Load, text: str, expected
 )
 def test_what_is_used_gives_no_warning(load: Load, text: str) -> None:
     assert warnings(load, text) == []
+
+
+def test_a_parameter_space_without_a_search_is_warned_about(load: Load) -> None:
+    text = (
+        "workflow: simple_backtest\ndata: {source: sample, symbols: [SPY]}\n"
+        "strategy: {type: sma_cross}\nparameter_space: {fast: [1, 2]}\n"
+    )
+    (warning,) = load(text).warnings
+
+    assert str(warning).endswith("4:1: parameter_space: is not used: no phase searches")
+
+
+def test_a_phase_that_searches_nothing_may_have_another_strategy(load: Load) -> None:
+    text = "parameter_space: {fast: [1, 2]}\nphase_overrides: {validation: {strategy: {type: "
+
+    assert warnings(load, text + "buy_and_hold}}}") == []
 
 
 def test_one_setting_of_many_phases_is_warned_about_once(load: Load) -> None:

@@ -133,8 +133,8 @@ def test_a_workflow_is_found_by_name_or_taken_from_the_experiment(vocabulary: Vo
         workflow="mine", data=data, phases={"a": DeclaredPhase(sequence="single_pass")}
     )
 
-    assert list(vocabulary.workflow(named).get_phases(named)) == ["backtest"]
-    assert list(vocabulary.workflow(declared).get_phases(declared)) == ["a"]
+    assert list(vocabulary.workflow(named, None).get_phases(named)) == ["backtest"]
+    assert list(vocabulary.workflow(declared, None).get_phases(declared)) == ["a"]
 
 
 def test_an_instance_can_be_a_workflow() -> None:

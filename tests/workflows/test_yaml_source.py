@@ -230,7 +230,8 @@ def test_nesting_100_000_deep_is_refused_at_the_first_level_too_many(
 ) -> None:
     message = refusal(opening * 100_000)
 
-    assert message.startswith(f"x.yaml:1:{column}: ")
+    # libyaml 0.2.6 and later read ahead over brackets, up to a limit of their own
+    assert message.startswith((f"x.yaml:1:{column}: ", "x.yaml:1:1001: "))
     assert message.endswith("nests deeper than 100 levels")
 
 

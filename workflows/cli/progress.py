@@ -170,13 +170,13 @@ class _Pace:
         if window != self._window:
             self._window, self._began = window, now
         done, total, elapsed = progress.bars_done, progress.bars_total, now - self._began
-        parts = [f"{done:,} of {total:,} bars"]
+        windows = progress.windows_done
+        parts = [f"{windows:,} windows done"] if windows else []
+        parts.append(f"{done:,} of {total:,} bars")
         if done and elapsed > 0:
             speed = done / elapsed
             left = f"{_duration((total - done) / speed)} left"
             parts += [f"{speed:,.0f} bars/s", f"{elapsed:.1f} s" if done == total else left]
-        if progress.windows_done:
-            parts.append(f"{progress.windows_done:,} windows done")
         return ", ".join(parts)
 
 

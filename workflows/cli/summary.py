@@ -185,7 +185,7 @@ def _remarks(phase: PhaseRecord, portfolios: Sequence[PortfolioRecord]) -> Itera
         yield Text(f"it did not run: {it.skipped}")
     elif not it.is_kept:
         yield Text("its results were kept in memory alone, so there is nothing to show")
-    elif not (phase.windows or phase.outcome or it.errors):
+    elif not (phase.windows or phase.lanes or phase.outcome or it.errors):
         yield Text("it ended before a window was complete, so there is nothing to show")
     told = [portfolio.error for portfolio in portfolios if portfolio.error]
     errors = [error for error in it.errors if not any(text in error for text in told)]

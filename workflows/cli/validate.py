@@ -15,7 +15,6 @@ from admf.workflows.cli.rendering import path_text, rendered
 from admf.workflows.cli.resolved import settings_tables
 from admf.workflows.cli.streams import foreign_code, say, write_json, write_out
 from admf.workflows.phase_checks import PARAMETERS
-from admf.workflows.plugins import workflow_of
 from admf.workflows.resolution import ResolvedSetting, resolved_origins
 from admf.workflows.runner import Runner
 
@@ -48,7 +47,7 @@ def validate(
             runner = Runner()
             loaded = runner.load(file, overrides)
             phases = runner.phases(loaded)
-            workflow = workflow_of(loaded.experiment, runner.registry)
+            workflow = loaded.workflow
             settings = resolved_origins(loaded, workflow) if resolved else None
     except ConfigError as error:
         if json:

@@ -57,8 +57,7 @@ def admf(
     return admf
 
 
-@pytest.fixture
-def bars() -> list[str]:
+def lines_of_bars() -> list[str]:
     """Return the lines of a file of 60 daily bars whose moving averages cross often."""
     lines = ["timestamp,open,high,low,close,volume"]
     for bar in range(60):
@@ -66,6 +65,12 @@ def bars() -> list[str]:
         day = f"2024-{1 + bar // 28:02}-{1 + bar % 28:02}"
         lines.append(f"{day},{price},{price + 1},{price - 1},{price}.5,1000")
     return lines
+
+
+@pytest.fixture
+def bars() -> list[str]:
+    """Return the lines of the project's data file."""
+    return lines_of_bars()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from admf.workflows.cli import main
 from admf.workflows.runner import Runner
 
-COMMANDS = ("run", "validate", "init", "list", "schema")
+COMMANDS = ("run", "validate", "check-lookahead", "init", "list", "schema")
 HEAVY = ("polars", "talib", "jsonschema", "pandas")
 
 

@@ -116,7 +116,7 @@ BAD_EXPERIMENTS: dict[str, tuple[Callable[[str], str], int, list[str]]] = {
     "deep nesting": (
         lambda _: "a: " + "[" * 100_000,
         3,
-        ["experiment.yaml:1:103: ", "nests deeper than 100 levels"],
+        ["experiment.yaml:1:1", "nests deeper than 100 levels"],
     ),
     "closed deep nesting": (
         lambda _: "[" * 100_000 + "]" * 100_000,
@@ -172,7 +172,7 @@ def test_a_missing_experiment_is_refused(admf, project, name, message):
 def test_several_mistakes_are_reported_together_each_with_its_place(admf, project):
     (project / "experiment.yaml").write_text(
         "workflow: simple\n"
-        "data: {symbols: []}\n"
+        "data: {path: '', symbols: []}\n"
         "strategy: {type: sma_cross, params: {fast: x}}\n"
         "sede: 3\n"
     )
@@ -180,8 +180,8 @@ def test_several_mistakes_are_reported_together_each_with_its_place(admf, projec
     assert outcome.code == 3
     assert [":".join(line.split(":")[:4]) for line in outcome.err.splitlines()] == [
         "experiment.yaml:1:11: workflow",
-        "experiment.yaml:2:1: data.path",
-        "experiment.yaml:2:17: data.symbols",
+        "experiment.yaml:2:14: data.path",
+        "experiment.yaml:2:27: data.symbols",
         "experiment.yaml:3:44: strategy.params.fast",
         "experiment.yaml:4:1: sede",
     ]

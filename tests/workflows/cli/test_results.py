@@ -147,7 +147,8 @@ def test_a_run_that_was_cancelled_before_its_first_window_has_nothing_to_show(ad
     for file in sorted((study / "backtest").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     record = json.loads((study / "run.json").read_text())
-    (study / "run.json").write_text(json.dumps({**record, "status": "cancelled"}))
+    ended = {"status": "cancelled", "results": {"backtest": False}}
+    (study / "run.json").write_text(json.dumps({**record, **ended}))
     outcome = admf("results", "show", "results/study")
     assert outcome.code == 0
     assert "ended before a window was complete" in outcome.out

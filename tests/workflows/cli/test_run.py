@@ -92,7 +92,11 @@ def test_results_in_memory_are_part_of_the_document(admf, project):
     outcome = admf("run", "experiment.yaml", "--json", "--set", "results_storage=memory")
     assert outcome.document["results_path"] is None
     phase = outcome.document["phases"]["backtest"]
-    assert "containers/portfolio_001_results.json" in phase["phase_results"]
+    held = phase["phase_results"]
+    assert "containers/portfolio_001_results.json" in held["files"]
+    assert {trade["portfolio"] for trade in held["trades"]} == {
+        "containers/portfolio_001_results.json"
+    }
     assert not (project / "results").exists()
 
 

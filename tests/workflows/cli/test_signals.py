@@ -58,7 +58,7 @@ def test_what_an_interrupted_run_has_in_memory_is_handed_over(admf, project, use
     outcome = admf("run", "experiment.yaml", "--json", "--set", "results_storage=memory")
     assert outcome.code == 130
     (phase,) = outcome.document["phases"].values()
-    assert "containers/portfolio_001_results.json" in phase["phase_results"]
+    assert "containers/portfolio_001_results.json" in phase["phase_results"]["files"]
     assert outcome.err.splitlines()[-1] == "error: interrupted"
 
 
