@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands."""
+"""What the README and the guides show runs as it stands."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+STUDIES = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+SAMPLE = "data: {source: sample, symbols: [GOOG]}\n"
+SEARCH = f"workflow: walk_forward_optimization\n{SAMPLE}strategy: {{type: sma_cross}}\n"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -36,6 +39,27 @@ def python(folder: Path, *args: str) -> str:
 
 def test_the_readme_experiment_runs(folder: Path) -> None:
     assert "35,487.31" in python(folder, "-m", "admf", "run", "goog.yaml")
+
+
+def test_the_readme_search_runs(folder: Path) -> None:
+    (folder / "search.yaml").write_text(blocks("yaml")[1], encoding="utf-8")
+    output = python(folder, "-m", "admf", "run", "search.yaml")
+    assert "Probability of backtest overfitting" in output
+
+
+@pytest.mark.parametrize("block", blocks("yaml", STUDIES))
+def test_what_the_guide_to_studies_shows_is_valid(tmp_path: Path, block: str) -> None:
+    if "workflow:" not in block:
+        block = SEARCH + block
+    if "symbols: [SPY]" in block:
+        block = re.sub(r"data: \{symbols: \[SPY\]\}", SAMPLE.strip(), block)
+    (tmp_path / "study.yaml").write_text(block, encoding="utf-8")
+    python(tmp_path, "-m", "admf", "validate", "study.yaml")
+
+
+def test_every_file_that_the_guide_names_exists() -> None:
+    for target in re.findall(r"`(examples/[^`]+)`", STUDIES):
+        assert (ROOT / target).exists(), target
 
 
 def test_the_python_example_runs(folder: Path) -> None:

@@ -55,7 +55,7 @@ _Found: TypeAlias = tuple[str, LookaheadFinding]
 SHARES = (0.5, 0.7, 0.9)
 """Where the data is cut, as shares of its time steps."""
 
-_CUTS_AT_EACH = 2
+_DECISIONS = 2
 _MOST_SETS = 3
 _LEAST_STEPS = 3
 _CHANCE = (
@@ -117,7 +117,7 @@ async def check_lookahead(
     """Look whether a decision of the experiment's strategy depends on bars that come after it.
 
     Phases that have the same settings are looked at once. Of a parameter space a few parameter sets
-    are drawn. The data is cut where the strategy decides something, next after each of ``shares``:
+    are drawn. The data is cut at each of ``shares``, and next after the strategy decided something:
     that is where one that looks a single bar ahead shows itself. The option ``close_at_end`` is
     left out, since what it does depends on the end by its nature.
 
@@ -224,7 +224,7 @@ def _stops(whole: Ran, data: MarketData, steps: StepRange, shares: Sequence[floa
     stops: set[int] = set()
     for share in shares:
         cut = steps.start + max(1, math.floor(len(steps) * share))
-        stops.update(ends[ends >= cut][:_CUTS_AT_EACH].tolist() or [min(cut, steps.stop - 1)])
+        stops.update((min(cut, steps.stop - 1), *ends[ends >= cut][:_DECISIONS].tolist()))
     return sorted(stops)
 
 
@@ -234,10 +234,11 @@ async def _cut(
     """Run a window, and compare it with what it has to agree with."""
     last_ts = int(data.ts[steps.stop - 1])
     real = await runs.real(steps.start, steps.stop)
-    changed = await runs.with_later_bars_corrupted(steps.start, steps.stop)
     names = Runs(f"if the data ends {when(last_ts)}", "if later bars follow")
-    found = _changed(real, changed, last_ts) or _first(real, whole, last_ts, names)
-    if found is not None and (await runs.real(steps.start, steps.stop)).files != real.files:
+    found = _first(real, whole, last_ts, names)
+    for changed in await runs.with_later_bars_corrupted(steps.start, steps.stop):
+        found = _changed(real, changed, last_ts) or found
+    if found is not None and await runs.real(steps.start, steps.stop) != real:
         found = (found[0], LookaheadFinding(kind="chance", time="", message=_CHANCE))
     cut = LookaheadCut(last=iso_utc(last_ts), steps=len(steps))
     if found is None:
@@ -247,14 +248,21 @@ async def _cut(
 
 
 def _changed(real: Ran, changed: Ran, last_ts: int) -> _Found | None:
-    """Return what the bars after a window change in its results."""
+    """Return what the bars after a window change in its decisions or results.
+
+    The decisions at its last bars come to nothing in it, and stand in no file.
+    """
     names = Runs("with the real bars", "if the later ones are changed")
+    for lane_id, trail in changed.trails.items():
+        if trail.error:
+            message = f"the strategy fails {names.second}: {trail.error}"
+            return lane_id, LookaheadFinding(kind="failure", time="", message=message)
+    found = _first(real, changed, last_ts, names)
     paths = [it for it in real.files if real.files[it] != changed.files.get(it)]
-    if not paths:
-        return None
+    if found is not None or not paths:
+        return found
     message = f"{paths[0]} is not the same {names.first} and {names.second}"
-    other = LookaheadFinding(kind="file", time="", message=message)
-    return _first(real, changed, last_ts, names) or (next(iter(real.trails)), other)
+    return next(iter(real.trails)), LookaheadFinding(kind="file", time="", message=message)
 
 
 def _first(first: Ran, second: Ran, last_ts: int, names: Runs) -> _Found | None:

@@ -17,7 +17,7 @@ from admf.workflows.lookahead_runs import Trail
 __all__ = ["CAUSES", "LookaheadFinding", "Runs", "first_difference", "when"]
 
 T = TypeVar("T")
-Kind: TypeAlias = Literal["decision", "trade", "mark", "file", "chance"]
+Kind: TypeAlias = Literal["decision", "trade", "mark", "file", "failure", "chance"]
 
 CAUSES = (
     "a negative shift, np.roll or a slice that reaches past row i",
@@ -37,7 +37,8 @@ class LookaheadFinding(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         kind: A decision of the strategy, a trade, a mark of the equity, or else some file;
-            ``chance`` if not even two runs on the same bars agree.
+            ``failure`` if the strategy fails in one of them, ``chance`` if not even two runs on the
+            same bars agree.
         time: When, ISO 8601; empty if it has no time.
         message: What differs, in plain words.
     """

@@ -34,7 +34,8 @@ _TRACING = TracingConfig(
     event_tracing=("POSITION_CLOSE", "PORTFOLIO_UPDATE"), retention_policy="trade_complete"
 )
 _ENTROPY = 20_240_229
-_SCALE = (0.1, 10.0)
+_SCALES = ((0.1, 0.7), (1.5, 10.0))
+"""Far below and far above the real prices, so that whichever move is foreseen is another one."""
 
 
 class Trail(NamedTuple):
@@ -99,10 +100,11 @@ class CheckedRuns:
                 raise WindowError(trail.error)
         return ran
 
-    async def with_later_bars_corrupted(self, start: int, stop: int) -> Ran:
-        """Run the same, every bar after them corrupted."""
-        later = corrupted(self._data, int(self._data.ts[stop - 1]))
-        return await self._run(start, stop, DataCatalog(_frames(later)))
+    async def with_later_bars_corrupted(self, start: int, stop: int) -> list[Ran]:
+        """Run the same with every bar after them corrupted, in more than one way."""
+        last_ts = int(self._data.ts[stop - 1])
+        later = [corrupted(self._data, last_ts, scale) for scale in _SCALES]
+        return [await self._run(start, stop, DataCatalog(_frames(data))) for data in later]
 
     async def _run(self, start: int, stop: int, catalog: DataCatalog) -> Ran:
         lifecycle = LifecycleManager(
@@ -146,24 +148,25 @@ class CheckedRuns:
         )
 
 
-def corrupted(data: MarketData, last_ts: int) -> MarketData:
+def corrupted(data: MarketData, last_ts: int, scale: tuple[float, float]) -> MarketData:
     """Return market data with other prices and volumes after a time; the times stay as they are.
 
     Args:
         data: The real bars.
         last_ts: Time of the last bar that stays as it is, ns UTC.
+        scale: Least and greatest of the random factors that take the closes to other prices.
     """
     symbols = (*data.symbols, *data.extra_symbols)
-    bars = [_corrupted(data.bars(name), last_ts, row) for row, name in enumerate(symbols)]
+    bars = [_corrupted(data.bars(name), last_ts, row, scale) for row, name in enumerate(symbols)]
     traded = len(data.symbols)
     return MarketData(bars[:traded], extras=bars[traded:], timeframe=data.timeframe)
 
 
-def _corrupted(bars: Bars, last_ts: int, row: int) -> Bars:
+def _corrupted(bars: Bars, last_ts: int, row: int, scale: tuple[float, float]) -> Bars:
     later = bars.ts > last_ts
     count = int(later.sum())
     rng = np.random.default_rng([_ENTROPY, row])
-    prices = rng.uniform(*_SCALE, (count, 4)) * bars.close[later][:, None]
+    prices = rng.uniform(*scale, (count, 4)) * bars.close[later][:, None]
     made = {
         "open": prices[:, 0],
         "high": prices.max(axis=1),

@@ -44,9 +44,9 @@ def _mean_return(end: PhaseEnd) -> float | None:
 
 
 def found_nothing(outcome: Outcome) -> str:
-    """Return why a search has no best parameter set, or an empty string if it has one."""
+    """Return why a search has no eligible parameter set, or an empty string if it has one."""
     counts = outcome.trials
-    if not counts.total or outcome.best_parameters is not None:
+    if not counts.total or counts.completed:
         return ""
     return (
         f"no parameter set is eligible: of {counts.total} trials {counts.failed} failed or have no "

@@ -185,7 +185,7 @@ def test_too_little_to_go_by_gives_nothing(trials, rows) -> None:
 
 @pytest.mark.parametrize("filled", [[0, 8], [0, 3, 6, 9, 12], list(range(8))])
 def test_halves_without_returns_give_nothing(filled) -> None:
-    """Short stretches of a cross-validation leave groups empty, and so may a run that ends early."""
+    """Short stretches of a cross-validation leave groups empty; so may a run that ends early."""
     blocks = blocks_of(noise(1, 4, rows=16 * 20))
     empty = np.setdiff1d(np.arange(BLOCKS), filled)
     blocks[-1, empty] = 0.0

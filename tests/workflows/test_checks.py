@@ -261,7 +261,7 @@ class Careless:
 
 def test_mistakes_of_a_workflow_are_told_as_such(vocabulary: Vocabulary) -> None:
     vocabulary = dataclasses.replace(
-        vocabulary, workflows=["careless"], workflow=lambda _: Careless()
+        vocabulary, workflows=["careless"], workflow=lambda *_: Careless()
     )
     mapping = {"workflow": "careless", "data": {"source": "sample", "symbols": ["A"]}}
     with pytest.raises(ConfigError) as caught:
