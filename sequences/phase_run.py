@@ -182,12 +182,23 @@ class RunOfPhase:
             body = {
                 "aggregate_metrics": self.metrics.result(),
                 "out_of_sample_metrics": self.tests.result(),
+                "summary": self._figures(),
                 **body,
             }
             if len(self._trials):
                 await results.write(TRIALS_FILE, {"trials": self._records()})
         await results.write(AGGREGATE_FILE, body)
         await results.commit(msgspec.structs.asdict(self._summary(name, stretch)))
+
+    def _figures(self) -> dict[str, object]:
+        """Return the figures that fit on a line; of the best and the mean, tests are left out."""
+        main, tests = self.metrics.result(), self.tests.result()
+        return {
+            "best_sharpe": main.best_sharpe_ratio,
+            "avg_return": main.metrics["total_return"].avg,
+            "total_trades": main.total_trades + tests.total_trades,
+            "containers": main.portfolio_count + tests.portfolio_count,
+        }
 
     def _records(self) -> Iterator[TrialRecord]:
         for record in self._trials:

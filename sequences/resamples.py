@@ -77,5 +77,5 @@ class Resamples:
             entropy=stretch.settings.seed,
             spawn_key=stretch.simulation_key,
             block_length=self._block_length,
-            periods_per_year=stretch.annualisation.periods_per_year,
+            returns_per_year=self._sample.returns_per_year,
         )

@@ -25,11 +25,13 @@ class Sample(NamedTuple):
 
     Attributes:
         returns: Of trades or of periods, in the order of the run, as fractions of equity.
+        returns_per_year: How many of them there are in a year of the run.
         left_out: Trades whose equity before the entry is not known, or was not positive.
         source: What the run has found.
     """
 
     returns: tuple[float, ...]
+    returns_per_year: float
     left_out: int
     source: Outcome
 
@@ -48,8 +50,9 @@ async def draw_sample(stretch: Stretch) -> Sample:
     outcome = await _run(source, config.inner)
     of_periods = config.method == "return_block_bootstrap"
     returns: list[float] = []
-    left_out = 0
+    periods = left_out = 0
     async for series in _series(source):
+        periods += stretch.annualisation.return_count(np.array(series.ts, dtype=np.int64))
         if of_periods:
             returns += period_returns(series, stretch.annualisation).tolist()
         else:
@@ -62,7 +65,8 @@ async def draw_sample(stretch: Stretch) -> Sample:
             f"monte_carlo: method {config.method} needs at least {_LEAST} {kind}, and the run has "
             f"{len(returns)}: use more data, other parameters or method price_path"
         )
-    return Sample(tuple(returns), left_out, outcome)
+    per_year = len(returns) / periods * stretch.annualisation.periods_per_year
+    return Sample(tuple(returns), per_year, left_out, outcome)
 
 
 def period_returns(series: LaneSeries, annualisation: Annualisation) -> NDArray[np.float64]:

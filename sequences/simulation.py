@@ -21,6 +21,7 @@ Draw: TypeAlias = Callable[[Floats, np.random.Generator, MonteCarloConfig, float
 
 PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
 
+_LEAST = 2
 _ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 """Deviation up to which returns are taken to be equal, as `Moments.spread` does."""
 
@@ -32,7 +33,7 @@ def simulate(
     seeds: Sequence[np.random.SeedSequence],
     config: MonteCarloConfig,
     block_length: float | None,
-    periods_per_year: float,
+    returns_per_year: float,
 ) -> dict[str, Floats]:
     """Draw simulations; returns are compounded.
 
@@ -43,21 +44,20 @@ def simulate(
         seeds: One for each simulation.
         config: The options of the method.
         block_length: Mean length of a block, if blocks are drawn.
-        periods_per_year: Periods in a year, if the returns are those of periods.
+        returns_per_year: How many there are in a year of the run.
 
     Returns:
-        Metrics by name, float64 (simulations,) each, NaN where undefined.
+        Metrics by name, float64 (simulations,) each, NaN where undefined. The annualised ones are
+        defined as in `ReturnAccumulator`, with trades in place of periods if it is trades that are
+        drawn; a simulation takes as long as the run.
     """
-    draw = _DRAWS[method]
-    of_periods = method == "return_block_bootstrap"
-    rows = [
-        _figures(drawn)
-        | (_of_periods(drawn, periods_per_year) if of_periods else _of_trades(drawn))
-        for drawn in (
-            draw(returns, np.random.default_rng(seed), config, block_length or 1.0)
-            for seed in seeds
-        )
-    ]
+    draw, of_trades = _DRAWS[method], method != "return_block_bootstrap"
+    years = len(returns) / returns_per_year
+    rows: list[dict[str, float]] = []
+    for seed in seeds:
+        drawn = draw(returns, np.random.default_rng(seed), config, block_length or 1.0)
+        row = _growth(drawn, years) | _ratios(drawn, years)
+        rows.append(row | _of_trades(drawn) if of_trades else row)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
 
@@ -136,13 +136,31 @@ _DRAWS: Mapping[MonteCarloMethod, Draw] = MappingProxyType(
 )
 
 
-def _figures(returns: Floats) -> dict[str, float]:
-    """Return total return and maximum drawdown of compounded returns; equity ends at 0 at worst."""
+def _growth(returns: Floats, years: float) -> dict[str, float]:
+    """Return the metrics of compounded returns; equity ends at 0 at worst."""
     equity = np.cumprod(np.concatenate(([1.0], np.maximum(1.0 + returns, 0.0))))
     peak = np.maximum.accumulate(equity)
+    growth, depth = float(equity[-1]), float((equity / peak - 1.0).min())
+    found = compounded(growth, 1.0 / years)
+    cagr = math.nan if found is None else found
     return {
-        "total_return": float(equity[-1] - 1.0),
-        "max_drawdown": float((equity / peak - 1.0).min()),
+        "total_return": growth - 1.0,
+        "cagr": cagr,
+        "calmar_ratio": cagr / -depth if depth < 0.0 else math.nan,
+        "max_drawdown": depth,
+    }
+
+
+def _ratios(returns: Floats, years: float) -> dict[str, float]:
+    if len(returns) < _LEAST:
+        return dict.fromkeys(("annual_volatility", "sharpe_ratio", "sortino_ratio"), math.nan)
+    mean, deviation = float(returns.mean()), float(returns.std(ddof=1))
+    downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
+    scale = math.sqrt(len(returns) / years)
+    return {
+        "annual_volatility": deviation * scale,
+        "sharpe_ratio": mean / deviation * scale if deviation > _ROUNDING else math.nan,
+        "sortino_ratio": mean / downside * scale if downside > 0.0 else math.nan,
     }
 
 
@@ -152,19 +170,4 @@ def _of_trades(returns: Floats) -> dict[str, float]:
         "profit_factor": float(gains / losses) if losses > 0.0 else math.nan,
         "win_rate": float(np.mean(returns > 0.0)) if len(returns) else math.nan,
         "trade_count": float(len(returns)),
-    }
-
-
-def _of_periods(returns: Floats, periods_per_year: float) -> dict[str, float]:
-    """Return the annualised metrics, as `ReturnAccumulator` defines them."""
-    mean, deviation = returns.mean(), returns.std(ddof=1)
-    downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
-    scale = math.sqrt(periods_per_year)
-    growth = float(np.prod(np.maximum(1.0 + returns, 0.0)))
-    cagr = compounded(growth, periods_per_year / len(returns))
-    return {
-        "cagr": math.nan if cagr is None else cagr,
-        "annual_volatility": float(deviation) * scale,
-        "sharpe_ratio": float(mean / deviation) * scale if deviation > _ROUNDING else math.nan,
-        "sortino_ratio": float(mean / downside) * scale if downside > 0.0 else math.nan,
     }

@@ -49,7 +49,7 @@ class SimulationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         entropy: Root of the randomness: that of a `numpy.random.SeedSequence`.
         spawn_key: Its place below the root; a simulation adds its number.
         block_length: Mean length of a block, if blocks are drawn.
-        periods_per_year: Returns in a year, for annualised metrics.
+        returns_per_year: How many there are in a year of the run, for annualised metrics.
     """
 
     options: MonteCarloConfig
@@ -59,7 +59,7 @@ class SimulationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     entropy: int
     spawn_key: tuple[int, ...]
     block_length: float | None
-    periods_per_year: PositiveFloat
+    returns_per_year: PositiveFloat
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -160,5 +160,5 @@ class SimulationContainer(Container):
             seeds=seeds,
             config=batch.options,
             block_length=batch.block_length,
-            periods_per_year=batch.periods_per_year,
+            returns_per_year=batch.returns_per_year,
         )

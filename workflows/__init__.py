@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from admf.workflows.experiment import Experiment
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
-from admf.workflows.outcome import PhaseResult, PhaseSummary, Progress, RunResult
+from admf.workflows.outcome import PhaseData, PhaseResult, PhaseSummary, Progress, RunResult
 from admf.workflows.run import Run
 from admf.workflows.runner import Runner, run, run_async
-from admf.workflows.workflow import Workflow
+from admf.workflows.standard_phases import StandardPhaseConfigs
+from admf.workflows.workflow import BranchingWorkflow, IteratingWorkflow, Workflow
 
 __all__ = [
+    "BranchingWorkflow",
     "Experiment",
+    "IteratingWorkflow",
     "LoadedExperiment",
+    "PhaseData",
     "PhaseResult",
     "PhaseSummary",
     "Progress",
     "Run",
     "RunResult",
     "Runner",
+    "StandardPhaseConfigs",
     "Workflow",
     "experiment_from_mapping",
     "load_experiment",

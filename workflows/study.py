@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from admf.containers.market_data import MarketData
-from admf.engine.errors import AdmfError, StorageError
+from admf.engine.errors import AdmfError, ConfigError, StorageError
 from admf.engine.results import ResultStore
 from admf.engine.storage import MemoryStorage
 from admf.sequences.phase import ResolvedPhase
@@ -113,6 +113,8 @@ class Study:
             end = await self._sequence(phase, watch)
         except StorageError:
             raise
+        except ConfigError as error:
+            watch.errors.setdefault(str(self._plan.loaded.located(error)))
         except AdmfError as error:
             watch.errors.setdefault(str(error))
         finally:

@@ -103,11 +103,12 @@ async def run_phase(
     *,
     points: tuple[Mapping[str, object], ...] | None = None,
     registry: Registry | None = None,
+    watch: Watch | None = None,
 ) -> Ran:
     """Run a phase; its files come back decoded, by their path in the phase's folder."""
     registry = registry or installed()
     catalog = DataCatalog({"X": frame})
-    storage, watch = MemoryStorage(), Watch()
+    storage, watch = MemoryStorage(), watch or Watch()
     lifecycle = LifecycleManager(registry=registry, resources=Resources(catalog))
     sequencer = Sequencer(registry, lifecycle, catalog)
     await sequencer.prepare(phase)

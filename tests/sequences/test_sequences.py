@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import msgspec
 import numpy as np
 import pytest
 
 from admf.containers.strategies.base import Strategy
 from admf.engine.errors import ConfigError, DataError
+from admf.engine.window import ExecutionWindow
 from admf.sequences.outcome import TrialCounts
-from tests.sequences.harness import installed, make_phase, run_phase, walk
+from tests.sequences.harness import Watch, installed, make_phase, run_phase, walk
 
 pytestmark = pytest.mark.anyio
 
@@ -311,14 +315,28 @@ async def test_efficiency_and_stability_are_those_of_the_windows() -> None:
     assert stability["changes"] == np.mean(np.diff(fast) != 0)
 
 
-async def test_windows_of_a_walk_forward_live_one_at_a_time() -> None:
-    ran = await run_phase(
-        make_phase("walk_forward", **GRID, walk_forward={"train": 100, "test": 50}), walk(250)
-    )
-    opened = ran.watch.seen[::2]
-    closed = ran.watch.seen[1::2]
-    assert all(line.startswith("opened") for line in opened)
-    assert [line.split()[1] for line in closed] == [line.split()[1] for line in opened]
+class Lives(Watch):
+    """Holds weak references to the windows that were opened, and counts those that still live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows: list[weakref.ref[ExecutionWindow]] = []
+        self.alive: list[int] = []
+
+    def opened(self, window) -> None:
+        gc.collect()
+        before = [it for ref in self.windows if (it := ref()) is not None]
+        self.alive.append(sum(bool(it.containers) or not it.bus.closed for it in before))
+        self.windows.append(weakref.ref(window))
+        super().opened(window)
+
+
+async def test_containers_of_a_window_are_gone_before_those_of_the_next_exist() -> None:
+    watch = Lives()
+    phase = make_phase("walk_forward", **GRID, walk_forward={"train": 100, "test": 50})
+    await run_phase(phase, walk(250), watch=watch)
+    assert watch.alive == [0] * 6
+    assert len(watch.seen) == 12
 
 
 async def test_carried_positions_make_the_tests_one_long_run() -> None:

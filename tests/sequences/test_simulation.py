@@ -22,7 +22,7 @@ def run(method, returns=TRADES, count=50, **options):
         seeds=seeds(count),
         config=config,
         block_length=options.get("blocks"),
-        periods_per_year=252,
+        returns_per_year=252,
     )
 
 
@@ -89,7 +89,7 @@ def run_periods(returns, periods_per_year: float):
         seeds=seeds(3),
         config=MonteCarloConfig(),
         block_length=2.0,
-        periods_per_year=periods_per_year,
+        returns_per_year=periods_per_year,
     )
 
 
@@ -123,7 +123,7 @@ def test_a_simulation_depends_on_its_own_seed_alone() -> None:
         seeds=seeds(4, first=6),
         config=config,
         block_length=None,
-        periods_per_year=252,
+        returns_per_year=252,
     )
     assert np.array_equal(whole["total_return"][6:], part["total_return"])
 

@@ -31,7 +31,7 @@ def config(**changes: object) -> SimulationConfig:
         entropy=7,
         spawn_key=(1, 2),
         block_length=None,
-        periods_per_year=252.0,
+        returns_per_year=252.0,
     )
     return msgspec.structs.replace(made, **changes)
 

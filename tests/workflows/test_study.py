@@ -123,6 +123,19 @@ async def test_what_does_not_depend_on_a_failed_phase_still_runs(tmp_path: Path)
     assert result.phases["alone"].success
 
 
+async def test_phases_that_do_not_depend_on_each_other_run_side_by_side(tmp_path: Path) -> None:
+    hold = {"sequence": "single_pass", "strategy": {"type": "buy_and_hold"}, "parameter_space": {}}
+    phases = {"one": hold, "two": hold, "three": {**hold, "depends_on": ["one"]}}
+    seen: list[str] = []
+    experiment = {**BASE, "phases": phases, "block_size": 10}
+    await runner(tmp_path).run(experiment, on_progress=lambda it: seen.append(it.phase))
+    first = {name: seen.index(name) for name in phases}
+    last = {name: len(seen) - 1 - seen[::-1].index(name) for name in phases}
+    assert first["two"] < last["one"]
+    assert first["one"] < last["two"]
+    assert first["three"] > last["one"]
+
+
 async def test_phases_on_disk_and_in_memory_live_side_by_side(tmp_path: Path) -> None:
     phases = {"search": {**SEARCH, "results_storage": "disk"}, "validation": VALIDATION}
     result = await runner(tmp_path).run({**BASE, "phases": phases})
