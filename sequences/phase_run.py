@@ -158,6 +158,11 @@ class RunOfPhase:
         """Keep what became of a trial."""
         self._trials.append(msgspec.msgpack.encode(trial))
 
+    @property
+    def trials(self) -> int:
+        """Trials of all searches."""
+        return len(self._trials)
+
     def _count(self, rows: list[LaneReport], role: Role) -> None:
         if role == "aside":
             return

@@ -30,8 +30,10 @@ def steps_of(settings: PhaseSettings, ts: NDArray[np.int64]) -> StepRange:
     start = 0 if part.start is None else _step(part.start, ts, zone, "start")
     stop = len(ts) if part.end is None else _step(part.end, ts, zone, "end")
     if start >= stop:
+        begin = "their beginning" if part.start is None else part.start
+        end = "their end" if part.end is None else part.end
         message = (
-            f"from {part.start} to {part.end} there are no bars; "
+            f"there are no bars from {begin} to {end}; "
             f"they reach from {iso_utc(int(ts[0]))} to {iso_utc(int(ts[-1]))}"
         )
         raise ConfigError([Problem(message, "data_range")])

@@ -34,12 +34,14 @@ class PhaseEnd(NamedTuple):
         metrics: Aggregate metrics of the portfolios that the phase is about.
         tests: Aggregate metrics of the portfolios that tested what was found.
         failed: Portfolios that failed and were no trials of a search.
+        trials: Trials of all searches.
     """
 
     outcome: Outcome
     metrics: AggregateResult
     tests: AggregateResult
     failed: int
+    trials: int
 
 
 class Sequencer:
@@ -120,7 +122,9 @@ class Sequencer:
                 run=run,
             )
             outcome = await run.run_sequence(phase.sequence, stretch)
-            return PhaseEnd(outcome, run.metrics.result(), run.tests.result(), run.failed)
+            return PhaseEnd(
+                outcome, run.metrics.result(), run.tests.result(), run.failed, run.trials
+            )
 
     def _market_data(self, phase: ResolvedPhase) -> MarketData:
         return self._catalog.load(phase.settings.data, phase.settings.benchmark).market_data

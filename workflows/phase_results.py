@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from admf.engine.storage import MemoryStorage
-from admf.sequences.outcome import Outcome
 from admf.sequences.sequencer import PhaseEnd
 from admf.workflows.outcome import PhaseData, PhaseSummary
 from admf.workflows.phase_watch import PhaseWatch
@@ -43,10 +42,10 @@ def _mean_return(end: PhaseEnd) -> float | None:
     return end.metrics.metrics["total_return"].avg
 
 
-def found_nothing(outcome: Outcome) -> str:
-    """Return why a search has no eligible parameter set, or an empty string if it has one."""
-    counts = outcome.trials
-    if not counts.total or counts.completed:
+def found_nothing(end: PhaseEnd) -> str:
+    """Return why a phase that searched has no eligible parameter set; empty if it has one."""
+    counts = end.outcome.trials
+    if not end.trials or counts.completed:
         return ""
     return (
         f"no parameter set is eligible: of {counts.total} trials {counts.failed} failed or have no "

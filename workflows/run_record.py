@@ -75,6 +75,7 @@ class RunRecord:
             "data": {name: described[id(data)] for name, data in self._data.items()},
             "warnings": [str(warning) for warning in loaded.warnings],
             "results": {name: result.success for name, result in results.items()},
+            "errors": {name: it.errors for name, it in results.items() if not it.success},
             "skipped": {name: it.skipped for name, it in results.items() if it.skipped},
             "experiment": loaded.experiment,
             "phases": self._phases,

@@ -147,7 +147,7 @@ class Study:
     async def _conclude(
         self, phase: ResolvedPhase, watch: PhaseWatch, end: PhaseEnd | None
     ) -> None:
-        if end is not None and (reason := found_nothing(end.outcome)):
+        if end is not None and (reason := found_nothing(end)):
             watch.errors.setdefault(reason)
         summary = summary_of(watch, end)
         success = end is not None and _succeeded(end, watch)
@@ -175,4 +175,4 @@ def _succeeded(end: PhaseEnd, watch: PhaseWatch) -> bool:
     portfolios = end.metrics.portfolio_count + end.tests.portfolio_count
     all_failed = portfolios > 0 and portfolios == end.metrics.failed_count + end.tests.failed_count
     ended = watch.completed == watch.windows > 0
-    return ended and not all_failed and not found_nothing(end.outcome)
+    return ended and not all_failed and not found_nothing(end)

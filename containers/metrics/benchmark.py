@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -44,6 +45,13 @@ class BenchmarkAccumulator:
             rows = slice(start, start + CHUNK)
             if known[rows].any():
                 self._fold_chunk(returns[rows][known[rows]], benchmark[rows][known[rows]])
+
+    def copied(self) -> BenchmarkAccumulator:
+        """Return an accumulator of the same returns, which goes on by itself."""
+        copied = copy.copy(self)
+        for name in ("_returns", "_benchmark", "_active"):
+            setattr(copied, name, copy.copy(getattr(self, name)))
+        return copied
 
     def beta(self) -> float | None:
         """cov(r, b) / var(b) (any ddof: it cancels).

@@ -58,6 +58,13 @@ class ChunkBuffer:
         if stop < count:
             self._keep(columns, stop, count)
 
+    def copied(self) -> ChunkBuffer:
+        """Return a buffer with the same rows, which goes on by itself."""
+        copied = ChunkBuffer(len(self._rows))
+        copied._rows[:, : self._filled] = self._rows[:, : self._filled]
+        copied._filled = self._filled
+        return copied
+
     def rest(self) -> tuple[Floats, ...] | None:
         """Return the columns of the chunk that is not complete yet, if it has rows."""
         return tuple(self._rows[:, : self._filled]) if self._filled else None

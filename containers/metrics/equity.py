@@ -80,7 +80,10 @@ class EquityMetrics:
 
     def finished(self) -> EquityMetrics:
         """Return a copy that has folded all marks, also those of the incomplete chunk and day."""
-        whole = copy.deepcopy(self)
+        whole = copy.copy(self)  # shares the buffer, which is only read from here on
+        whole._sampler = copy.copy(self._sampler)
+        whole._returns = self._returns.copied()
+        whole._drawdown = copy.copy(self._drawdown)
         whole.finish()
         return whole
 

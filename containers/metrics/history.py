@@ -161,9 +161,9 @@ class TradeHistory:
 
     def trades(self) -> list[Trade]:
         """Return the kept trades in the order in which they closed."""
-        entries = iso_utc_list(np.array([c.entry_ts for c in self._closes], dtype=np.int64))
-        exits = iso_utc_list(np.array([c.ts for c in self._closes], dtype=np.int64))
-        return [_trade(*row) for row in zip(self._closes, entries, exits, strict=True)]
+        times = [(close.entry_ts, close.ts) for close in self._closes]
+        texts = iter(iso_utc_list(np.array(times, dtype=np.int64).ravel()))
+        return [_trade(*row) for row in zip(self._closes, texts, texts, strict=True)]
 
 
 def _trade(close: PositionClose, entry_time: str, exit_time: str) -> Trade:

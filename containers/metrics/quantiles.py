@@ -31,6 +31,15 @@ class QuantileAccumulator:
         self._buffer = np.empty(EXACT_SAMPLES)
         self._filled = 0
         self._digest: TDigest | None = None
+        self._known_tails: tuple[float, ...] | None = None
+
+    def copied(self) -> QuantileAccumulator:
+        """Return an accumulator of the same values, which goes on by itself."""
+        copied = QuantileAccumulator()
+        copied._buffer[: self._filled] = self._buffer[: self._filled]
+        copied._filled = self._filled
+        copied._digest = None if self._digest is None else self._digest.copy()
+        return copied
 
     @property
     def approximate(self) -> bool:
@@ -39,6 +48,7 @@ class QuantileAccumulator:
 
     def fold(self, values: Floats) -> None:
         """Take float64 (n,) values, in any portions."""
+        self._known_tails = None
         start = 0
         while start < len(values):
             if self._filled == EXACT_SAMPLES:
@@ -95,7 +105,9 @@ class QuantileAccumulator:
         self._filled = 0
 
     def _tails(self) -> tuple[float, ...] | tuple[None, None]:
-        return self.quantiles(_TAIL, 1.0 - _TAIL) or (None, None)
+        if self._known_tails is None:
+            self._known_tails = self.quantiles(_TAIL, 1.0 - _TAIL)
+        return self._known_tails or (None, None)
 
     def _whole(self, digest: TDigest) -> TDigest:
         whole = digest.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TypeAlias
 
 import numpy as np
@@ -53,6 +54,14 @@ class ReturnBlocks:
         """Return the groups in their order, those without returns as zeros."""
         columns = (self._counts.tolist(), self._sums.tolist(), self._squares.tolist())
         return tuple(zip(*columns, strict=True))
+
+    def copied(self) -> ReturnBlocks:
+        """Return the same groups with the same returns, which go on by themselves."""
+        copied = copy.copy(self)
+        copied._counts = self._counts.copy()
+        copied._sums = self._sums.copy()
+        copied._squares = self._squares.copy()
+        return copied
 
     def emptied(self) -> ReturnBlocks:
         """Return the same groups without any returns."""

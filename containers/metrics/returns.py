@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -60,6 +61,16 @@ class ReturnAccumulator:
         rest = self._buffer.rest()
         if rest is not None:
             self._fold_chunks(*rest)
+
+    def copied(self) -> ReturnAccumulator:
+        """Return an accumulator of the same returns, which goes on by itself."""
+        copied = copy.copy(self)
+        copied._buffer = self._buffer.copied()
+        copied._moments = copy.copy(self._moments)
+        copied.blocks = self.blocks.copied()
+        copied.quantiles = self.quantiles.copied()
+        copied.benchmark = self.benchmark.copied()
+        return copied
 
     @property
     def count(self) -> int:

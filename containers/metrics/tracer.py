@@ -12,7 +12,7 @@ from admf.containers.metrics.history import EquityCurve, EquityHistory, Trade, T
 from admf.containers.metrics.portfolio import MetricsResult, PortfolioMetrics
 from admf.containers.metrics.return_blocks import ReturnBlocks
 from admf.containers.metrics.series import SeriesHistory
-from admf.engine.events import Event
+from admf.engine.events import Envelope, Event
 from admf.engine.retention import RetentionPolicy, TracingConfig
 from admf.engine.tracer import EventTracer, Sink, TracerSummary
 
@@ -66,12 +66,18 @@ class MetricsEventTracer(EventTracer):
         traced = tuple(traced)
         self._initial_capital = initial_capital
         self._metrics = PortfolioMetrics(initial_capital, annualisation, return_blocks)
+        self._found: MetricsResult | None = None
         self._series = SeriesHistory() if series else None
         self._equity = EquityHistory(history) if _keeps(PortfolioUpdate, traced, history) else None
         self._trades = TradeHistory(history) if _keeps(PositionClose, traced, history) else None
         histories = (self._equity, self._trades, self._series)
         kept: list[Sink] = [sink for sink in histories if sink is not None]
         super().__init__(traced, policy, [*self._metrics.sinks, *kept], policy_name=policy_name)
+
+    def record(self, envelope: Envelope) -> None:
+        """Take an event or a block; what the metrics were before is forgotten."""
+        self._found = None
+        super().record(envelope)
 
     def entered(self, position_id: str, equity: float) -> None:
         """Take note of the equity just before a position was entered, which no event tells."""
@@ -80,7 +86,9 @@ class MetricsEventTracer(EventTracer):
 
     def metrics(self) -> MetricsResult:
         """Return the metrics up to now."""
-        return self._metrics.result()
+        if self._found is None:
+            self._found = self._metrics.result()
+        return self._found
 
     def metric(self, name: str) -> float | None:
         """Return one metric up to now.

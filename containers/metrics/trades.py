@@ -78,6 +78,13 @@ class SideMetrics:
         self._worst = min(self._worst, float(returns.min()))
         self._bars_held += int(bars_held.sum())
 
+    def copied(self) -> SideMetrics:
+        """Return sums over the same trades, which go on by themselves."""
+        copied = copy.copy(self)
+        copied._pnl = copy.copy(self._pnl)
+        copied._streaks = copy.copy(self._streaks)
+        return copied
+
     def values(self) -> dict[str, float | None]:
         """Return the metrics by name, without the prefix of the side."""
         return {
@@ -159,7 +166,7 @@ class TradeMetrics:
 
     def values(self) -> dict[str, float | None]:
         """Return the metrics by name: of all trades, then ``long_`` and ``short_``."""
-        sides = copy.deepcopy(self._sides)
+        sides = {prefix: side.copied() for prefix, side in self._sides.items()}
         if self._rows:
             _fold_rows(self._rows, sides)
         return {

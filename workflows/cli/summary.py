@@ -150,7 +150,7 @@ def _found(phase: PhaseRecord, found: PhaseOutcome) -> Iterator[RenderableType]:
             yield from k_fold_tables(phase, found, report)
         case MonteCarlo() as report:
             yield from monte_carlo_tables(found, report)
-        case None:
+        case _:
             yield from search_tables(phase, found)
 
 

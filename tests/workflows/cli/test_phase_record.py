@@ -10,7 +10,7 @@ import pytest
 
 from admf.sequences.config import ObjectiveConfig
 from admf.workflows.cli.phase_files import HeldFiles
-from admf.workflows.cli.phase_record import PhaseHead, PhaseRecord, read_phase
+from admf.workflows.cli.phase_record import PhaseHead, PhaseRecord, read_phase, read_portfolios
 from admf.workflows.cli.rendering import rendered
 from admf.workflows.cli.summary import phase_section, portfolio_summary
 
@@ -88,6 +88,18 @@ def test_of_a_thousand_windows_none_is_read():
     phase = _phase(files)
     assert files.noted == ["aggregate_results.json"]
     assert phase.windows == 1_000
+
+
+def test_a_window_without_a_commit_record_has_no_portfolios():
+    assert anyio.run(read_portfolios, HeldFiles({"aggregate_results.json": _outcome()})) == ()
+
+
+def test_a_cross_validation_without_an_eligible_trial_has_its_splits():
+    split = {"split_id": "split_001", "test": [{"start": "2020-01-01", "end": "2020-02-01"}]}
+    report = {"splits": [split], "paths": []}
+    lines = _said(_files(best_parameters=None, best={}, report=report))
+    assert "split_001 2020-01-01 to 2020-02-01 - - -" in lines
+    assert not any(line.startswith("Metric") for line in lines)
 
 
 def test_twenty_windows_are_shown_and_the_others_are_counted():

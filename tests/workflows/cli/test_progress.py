@@ -75,10 +75,10 @@ def test_each_window_has_a_pace_of_its_own(lines):
 
 
 def test_a_thousand_windows_get_a_line_now_and_then_and_one_for_their_end(lines):
-    told = lines(*_windows(1_000, 0.02))
-    assert told[0] == "forward wf_0: 10 of 10 bars, 500 bars/s, 0.0 s"
-    assert told[1] == "forward wf_249: 249 windows done, 10 of 10 bars, 500 bars/s, 0.0 s"
-    assert told[-1] == "forward: 1,000 windows, 10,000 bars, 20.0 s"
+    told = lines(*_windows(1_000, 1 / 64))
+    assert told[0] == "forward wf_0: 10 of 10 bars, 640 bars/s, 0.0 s"
+    assert told[1] == "forward wf_319: 319 windows done, 10 of 10 bars, 640 bars/s, 0.0 s"
+    assert told[-1] == "forward: 1,000 windows, 10,000 bars, 15.6 s"
     assert len(told) == 5
 
 

@@ -154,6 +154,23 @@ def test_a_run_that_was_cancelled_before_its_first_window_has_nothing_to_show(ad
     assert "ended before a window was complete" in outcome.out
 
 
+def test_a_run_that_was_cancelled_before_a_phase_was_over_has_nothing_to_show(admf, study):
+    record = json.loads((study / "run.json").read_text())
+    ended = {"status": "cancelled", "results": {}}
+    (study / "run.json").write_text(json.dumps({**record, **ended}))
+    outcome = admf("results", "show", "results/study")
+    assert outcome.code == 0
+    assert "ended before a phase was over" in outcome.out
+
+
+def test_errors_of_a_phase_that_no_window_tells_are_shown(admf, study):
+    record = json.loads((study / "run.json").read_text())
+    errors = {"backtest": ["there are no bars left"]}
+    ended = {"status": "failed", "results": {"backtest": False}, "errors": errors}
+    (study / "run.json").write_text(json.dumps({**record, **ended}))
+    assert "there are no bars left" in admf("results", "show", "results/study").out
+
+
 def test_errors_of_a_window_are_shown(admf, project, monkeypatch):
     async def fail(_: object) -> None:
         raise WindowError("no more bars")
