@@ -72,7 +72,7 @@ async def walk_forward(windows: int, most_windows: int, folder: str) -> RunResul
     experiment = {
         "workflow": "walk_forward_optimization",
         "data": {"source": "frames", "symbols": ["X"]},
-        "data_range": {"end": (TRAIN + TEST * windows + 0.5) / total},
+        "data_range": {"end": min(1.0, (TRAIN + TEST * windows + 0.5) / total)},
         "strategy": {"type": "sma_cross"},
         "parameter_space": {"fast": [2, 3, 4, 5, 6], "slow": [10, 15, 20, 25, 30]},
         "walk_forward": {"train": TRAIN, "test": TEST},
@@ -96,7 +96,9 @@ def run_child(windows: int, most_windows: int) -> None:
 def peak_of(windows: int, most_windows: int) -> dict[str, int]:
     """Return what a walk-forward in a fresh process took."""
     command = [sys.executable, __file__, "--child", str(windows), str(most_windows)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise SystemExit(result.stderr)
     found: dict[str, int] = json.loads(result.stdout)
     if found["windows"] != windows:
         raise SystemExit(f"{windows} windows were asked for, {found['windows']} ran")

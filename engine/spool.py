@@ -5,8 +5,6 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 __all__ = ["Spool"]
 
@@ -28,17 +26,6 @@ class Spool:
 
     def __len__(self) -> int:
         return self._length
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def append(self, record: bytes) -> None:
         """Add a record behind the others."""

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import combinations
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.report import LaneReport
+from admf.sequences.folds import Purge, combinatorial_paths, k_fold_splits
 from admf.sequences.k_fold_report import KFoldReport, merged_report
 from admf.sequences.outcome import Outcome
 from admf.sequences.purging import held_across
 from admf.sequences.search import Evaluate, search, search_windows, sequence_windows
 from admf.sequences.settings import PhaseSettings
-from admf.sequences.splits import Split, StepRange, combinatorial_paths, k_fold_splits
+from admf.sequences.splits import Split, StepRange
 from admf.sequences.stitching import StitchedEquity
 from admf.sequences.stretch import Candidate, Stretch
 
 __all__ = ["KFold"]
-
-Purged: TypeAlias = Callable[[StepRange], tuple[int, int]]
 
 
 class KFold:
@@ -41,7 +40,7 @@ class KFold:
         steps: StepRange,
     ) -> None:
         """Look whether there is a window; see `CutsData`."""
-        next(k_fold_splits(steps, settings.k_fold, _nothing_held))
+        next(k_fold_splits(steps, settings.k_fold))
 
     async def run(self, stretch: Stretch) -> Outcome:
         """Run all splits, and stitch the tests to one path or, combinatorially, to several."""
@@ -59,13 +58,8 @@ class KFold:
         return report.outcome(paths)
 
 
-def _splits(stretch: Stretch, purged: Purged | None) -> Iterator[Split]:
+def _splits(stretch: Stretch, purged: Purge | None) -> Iterator[Split]:
     return k_fold_splits(stretch.steps, stretch.settings.k_fold, purged)
-
-
-def _nothing_held(_: StepRange) -> tuple[int, int]:
-    """Stand for the trades that nobody has seen yet."""
-    return 0, 0
 
 
 def _split_name(number: int) -> str:
@@ -115,11 +109,9 @@ def _paths(stretch: Stretch) -> list[list[str]]:
 
 async def _stitched(stretch: Stretch, path: Sequence[str]) -> dict[str, float | None]:
     """Return the metrics of a path; those of its folds that had no test are passed over."""
-    stitched = StitchedEquity(stretch.settings.portfolio.initial_capital, stretch.annualisation)
-    try:
+    capital = stretch.settings.portfolio.initial_capital
+    with closing(StitchedEquity(capital, stretch.annualisation)) as stitched:
         for window in path:
             for series in await stretch.series(window):
                 stitched.add(series)
         return stitched.metrics() if stitched.tests else {}
-    finally:
-        stitched.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from admf.containers.report import LaneReport
+from admf.sequences.folds import Purge
 from admf.sequences.search import search
 from admf.sequences.splits import StepRange
 from admf.sequences.stretch import Candidate, Stretch
@@ -14,7 +15,7 @@ from admf.sequences.stretch import Candidate, Stretch
 __all__ = ["held_across"]
 
 
-async def held_across(stretch: Stretch) -> Callable[[StepRange], tuple[int, int]]:
+async def held_across(stretch: Stretch) -> Purge:
     """Run every parameter set over the whole stretch, and see which trades cross a border.
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from typing import TypeAlias
 
 import msgspec
@@ -52,7 +53,7 @@ async def search(stretch: Stretch, evaluate: Evaluate) -> Outcome:
     leaders = Leaders(settings.search.top_k, len(judge.objectives))
     sampler = _sampler(stretch, judge)
     number = 1
-    with OverfittingBook(stretch.annualisation.periods_per_year) as overfitting:
+    with closing(OverfittingBook(stretch.annualisation.periods_per_year)) as overfitting:
         while points := await to_thread.run_sync(sampler.ask, settings.search.at_once):
             candidates = [Candidate(number + row, point) for row, point in enumerate(points)]
             number += len(candidates)

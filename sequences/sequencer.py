@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import NamedTuple
 
 from anyio import to_thread
@@ -103,13 +104,15 @@ class Sequencer:
             StorageError: Results cannot be written.
         """
         data = await to_thread.run_sync(self._market_data, phase)
-        with RunOfPhase(
-            phase,
-            workflow_id,
-            store,
-            registry=self._registry,
-            lifecycle=self._lifecycle,
-            observer=observer,
+        with closing(
+            RunOfPhase(
+                phase,
+                workflow_id,
+                store,
+                registry=self._registry,
+                lifecycle=self._lifecycle,
+                observer=observer,
+            )
         ) as run:
             stretch = Stretch(
                 phase,

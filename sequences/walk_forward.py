@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 
 import msgspec
@@ -37,21 +38,20 @@ class WalkForward:
         """Run all windows, and stitch the tests together."""
         splits = partial(_splits, stretch.settings, stretch.ts, stretch.steps)
         width = max(3, len(str(sum(1 for _ in splits()))))
-        stitched = StitchedEquity(stretch.settings.portfolio.initial_capital, stretch.annualisation)
+        settings = stretch.settings
         report = WalkForwardReport(stretch)
         carried: CarriedAccount | None = None
-        try:
+        capital = settings.portfolio.initial_capital
+        with closing(StitchedEquity(capital, stretch.annualisation)) as stitched:
             for number, split in enumerate(splits(), 1):
                 window = stretch.child(f"wf_{number:0{width}}", options=_options(stretch))
                 found = await _train(window, split)
                 row = None
                 if found.best_parameters is not None:
                     row = await _test(window, split, found.best_parameters, carried, stitched)
-                    carried = row.account if stretch.settings.walk_forward.carry_positions else None
+                    carried = row.account if settings.walk_forward.carry_positions else None
                 report.take(window, split, found, row)
             return await _finish(stretch, report, stitched)
-        finally:
-            stitched.close()
 
 
 def _splits(settings: PhaseSettings, ts: NDArray[np.int64], steps: StepRange) -> Iterator[Split]:

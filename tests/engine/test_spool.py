@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from admf.engine.spool import Spool
 @pytest.mark.parametrize("max_bytes", [1, 64, 1 << 20])
 @given(records=st.lists(st.binary(max_size=100), max_size=20))
 def test_records_come_back_in_order_from_memory_and_from_a_file(max_bytes, records) -> None:
-    with Spool(max_bytes) as spool:
+    with closing(Spool(max_bytes)) as spool:
         for record in records:
             spool.append(record)
         assert len(spool) == len(records)
@@ -19,7 +21,7 @@ def test_records_come_back_in_order_from_memory_and_from_a_file(max_bytes, recor
 
 
 def test_records_may_be_added_while_others_are_read() -> None:
-    with Spool(16) as spool:
+    with closing(Spool(16)) as spool:
         spool.append(b"one")
         spool.append(b"two")
         reader = iter(spool)
