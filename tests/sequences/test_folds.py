@@ -12,14 +12,16 @@ from skfolio.model_selection import CombinatorialPurgedCV
 
 from admf.engine.errors import ConfigError, DataError
 from admf.sequences.config import KFoldConfig
-from admf.sequences.splits import (
-    Split,
-    StepRange,
-    combinatorial_paths,
-    k_fold_splits,
-)
+from admf.sequences.folds import combinatorial_paths, k_fold_splits
+from admf.sequences.splits import Split, StepRange
 
-NEW_YORK = "America/New_York"
+COMBINATIONS = [
+    (n, count, tested, purge, embargo)
+    for n in (24, 29, 30, 31, 101)
+    for count, tested in ((3, 2), (4, 2), (5, 2), (5, 3), (6, 2), (6, 5))
+    for purge, embargo in ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (2, 3), (5, 4))
+    if purge + embargo < n // count - 1  # skfolio refuses more
+]
 
 
 def steps(ranges: tuple[StepRange, ...]) -> list[int]:
@@ -31,16 +33,10 @@ def folds(n: int, count: int) -> list[StepRange]:
     return [test for split in tests for test in split.test]
 
 
-@pytest.mark.parametrize("n", [24, 29, 30, 31, 101])
-@pytest.mark.parametrize(("count", "tested"), [(3, 2), (4, 2), (5, 2), (5, 3), (6, 2), (6, 5)])
-@pytest.mark.parametrize(
-    ("purge", "embargo"), [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (2, 3), (5, 4)]
-)
+@pytest.mark.parametrize(("n", "count", "tested", "purge", "embargo"), COMBINATIONS)
 def test_combinations_are_those_of_skfolio(
     n: int, count: int, tested: int, purge: int, embargo: int
 ) -> None:
-    if purge + embargo >= n // count - 1:  # skfolio refuses it
-        return
     cv = CombinatorialPurgedCV(count, tested, purge, embargo)
     expected = [
         (train.tolist(), [test.tolist() for test in tests])
