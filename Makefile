@@ -55,6 +55,7 @@ bench: ## Run the benchmarks in an environment of their own
 	$(BENCH)/bin/python -m pip install --quiet --upgrade pip
 	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
 	$(BENCH)/bin/python benchmarks/bench_bus.py
+	$(BENCH)/bin/python benchmarks/bench_memory.py
 
 docs: $(STAMP) ## Check that what the documents show runs as it stands
 	$(BIN)/python -m pytest tests/test_documents.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -75,10 +76,11 @@ class Indicator(msgspec.Struct, frozen=True):
         return self.outputs.index(name)
 
 
-def indicator_names() -> list[str]:
+@cache
+def indicator_names() -> tuple[str, ...]:
     """Return the names of all of TA-Lib's functions, in lower case, sorted."""
     names: list[str] = _talib().get_functions()
-    return sorted(name.lower() for name in names)
+    return tuple(sorted(name.lower() for name in names))
 
 
 def resolve_indicator(function: str, params: Sequence[float], on: str | None = None) -> Indicator:
@@ -96,22 +98,15 @@ def resolve_indicator(function: str, params: Sequence[float], on: str | None = N
     if function not in known:
         hint = did_you_mean(function.lower(), known)
         raise ConfigError(f"unknown indicator {function!r}{hint}")
-    from talib import abstract
-
-    described = cast("Any", abstract).Function(function)
-    names: dict[str, str | list[str]] = described.input_names
-    defaults: dict[str, float] = described.parameters
-    inputs = _inputs(function, names, on)
-    settled = _parameters(function, defaults, params)
-    described.set_function_args(**settled)
-    lookback = _lookback(described)
+    described = _describe(function)
+    inputs = _inputs(function, described.inputs, on)
+    settled = _parameters(function, described.defaults, params)
+    lookback = _lookback(function, tuple(settled.values()))
     if lookback < 0:
         given = ", ".join(f"{name}={value}" for name, value in settled.items())
-        raise ConfigError(
-            f"{function}: TA-Lib refuses {given} as out of range; {_usage(function, defaults)}"
-        )
-    outputs: list[str] = described.output_names
-    return Indicator(function, inputs, tuple(settled.values()), tuple(outputs), lookback)
+        usage = _usage(function, described.defaults)
+        raise ConfigError(f"{function}: TA-Lib refuses {given} as out of range; {usage}")
+    return Indicator(function, inputs, tuple(settled.values()), described.outputs, lookback)
 
 
 def _talib() -> Any:
@@ -121,10 +116,33 @@ def _talib() -> Any:
     return talib
 
 
-def _lookback(described: Any) -> int:
+class _Description(msgspec.Struct, frozen=True):
+    """What TA-Lib says of one of its functions, each in TA-Lib's order."""
+
+    inputs: Mapping[str, str | list[str]]
+    defaults: Mapping[str, float]
+    outputs: tuple[str, ...]
+
+
+def _abstract(function: str) -> Any:
+    from talib import abstract
+
+    return cast("Any", abstract).Function(function)
+
+
+@cache  # as many as TA-Lib has functions
+def _describe(function: str) -> _Description:
+    found = _abstract(function)
+    return _Description(found.input_names, found.parameters, tuple(found.output_names))
+
+
+@lru_cache(maxsize=4096)
+def _lookback(function: str, parameters: tuple[float, ...]) -> int:
     """Return the bars before the first value, or -1 if TA-Lib does not take the parameters."""
+    found = _abstract(function)
+    found.set_function_args(**dict(zip(found.parameters, parameters, strict=True)))
     try:
-        lookback: int = described.lookback
+        lookback: int = found.lookback
     except OverflowError:  # more than TA-Lib's integers hold
         return -1
     return lookback

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 import msgspec
-import numpy as np
 
 from admf.containers.account import Account
 from admf.containers.catalog import UserModules
@@ -18,7 +17,8 @@ from admf.containers.execution import ExecutionContainer
 from admf.containers.features import FeatureSpec
 from admf.containers.lane import LaneContainer
 from admf.containers.market import Market, Quotes
-from admf.containers.metrics.annualisation import infer_annualisation
+from admf.containers.market_data import MarketData
+from admf.containers.metrics.annualisation import Annualisation, infer_annualisation
 from admf.containers.metrics.return_blocks import ReturnBlocks
 from admf.containers.metrics.tracer import MetricsEventTracer, history_limit
 from admf.containers.portfolio import PortfolioContainer
@@ -34,7 +34,6 @@ from admf.containers.strategy import (
     ColumnarStrategyContainer,
     StrategyContainer,
 )
-from admf.containers.times import DAY_NS, iso_utc
 from admf.engine.bus import Bus
 from admf.engine.errors import ConfigError, Problem, did_you_mean
 from admf.engine.events import ENGINE_EVENTS, EventRegistry
@@ -82,7 +81,7 @@ class LaneBuilder:
         cls = strategy_class(lane.strategy.type, builder.registry, search_path=modules.folder)
         self._strategy = make_strategy(cls, lane.strategy.params)
         self.features = self._declared_features()
-        self._annualisation = infer_annualisation(market.data.ts, config.periods_per_year)
+        self._annualisation = _annualisation(market.data, config.periods_per_year)
         self._account = Account(lane.portfolio.initial_capital)
         self._equity = self._account.cash
         if lane.carried is not None:
@@ -195,10 +194,10 @@ class LaneBuilder:
         return StrategyConfig(type=self._lane.strategy.type, params=parameters_of(self._strategy))
 
     def _bars_per_year(self) -> float:
-        per_year, ts = self._annualisation.periods_per_year, self._market.data.ts
+        per_year, data = self._annualisation.periods_per_year, self._market.data
         if self._annualisation.interval == "bar":
             return per_year
-        return per_year * len(ts) / len(np.unique(ts // DAY_NS))
+        return per_year * data.steps / data.day_count
 
     def _portfolio(self, scope: Bus) -> PortfolioContainer:
         return PortfolioContainer(
@@ -232,22 +231,21 @@ class LaneBuilder:
 
     def _head(self) -> dict[str, object]:
         """Return what the result file says about the lane besides its results."""
-        spec, data, ts = self._builder.spec, self._market.data, self._market.ts
+        spec = self._builder.spec
         return {
             "workflow_id": spec.workflow_id,
             "phase_name": spec.phase_name,
             "window_id": spec.window_id,
             "lane": self._lane,
-            "data": {
-                "symbols": data.symbols,
-                "benchmark": self._config.benchmark,
-                "timeframe": data.timeframe,
-                "start": iso_utc(int(ts[0])),
-                "end": iso_utc(int(ts[-1])),
-                "bars": len(ts),
-                "fingerprint": self._market.fingerprint,
-            },
+            "data": self._market.description,
         }
+
+
+def _annualisation(data: MarketData, periods_per_year: float | None) -> Annualisation:
+    """Return what the user asked for, or what fits the data."""
+    if periods_per_year is None:
+        return data.annualisation
+    return infer_annualisation(data.ts, periods_per_year)
 
 
 def _checked_equity(carried: CarriedAccount, account: Account, market: Market) -> float:

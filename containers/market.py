@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,7 @@ from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar
 from admf.containers.features import FeatureStore, FeatureWindow
 from admf.containers.market_data import Bars, MarketData
+from admf.containers.times import iso_utc
 from admf.engine.block import Block
 
 __all__ = ["Market", "Quotes"]
@@ -42,6 +44,7 @@ class Market:
         self.start_step = start_step
         self.stop_step = stop_step
         self.symbols = data.symbols
+        self._benchmark_symbol = benchmark
         self._benchmark = None if benchmark is None else data.last_closes(benchmark)
         self._table: BarTable | None = None
         first, last = data.ts[start_step], data.ts[stop_step - 1]
@@ -51,6 +54,19 @@ class Market:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the window's own bars, and of nothing that comes after them."""
         return self.data.part(self.start_step, self.stop_step).fingerprint
+
+    @cached_property
+    def description(self) -> Mapping[str, object]:
+        """What result files say about the bars of the window."""
+        return {
+            "symbols": self.symbols,
+            "benchmark": self._benchmark_symbol,
+            "timeframe": self.data.timeframe,
+            "start": iso_utc(int(self.ts[0])),
+            "end": iso_utc(int(self.ts[-1])),
+            "bars": len(self.ts),
+            "fingerprint": self.fingerprint,
+        }
 
     @property
     def ts(self) -> NDArray[np.int64]:

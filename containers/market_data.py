@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from admf.containers.events import Bar
+from admf.containers.metrics.annualisation import Annualisation, days_of, infer_annualisation
 from admf.containers.times import DAY_NS
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.errors import DataError, did_you_mean
@@ -108,8 +109,7 @@ class MarketData:
         self.symbols = tuple(each.symbol for each in bars)
         self.extra_symbols = tuple(each.symbol for each in extras)
         self.timeframe = timeframe
-        times = np.unique(np.concatenate([each.ts for each in bars]))
-        self.ts: IntArray = _frozen(times, np.int64)
+        self.ts: IntArray = _frozen(_merged([each.ts for each in bars]), np.int64)
         self.steps = len(self.ts)
 
     def __repr__(self) -> str:
@@ -201,6 +201,16 @@ class MarketData:
         return digest.hexdigest()
 
     @cached_property
+    def day_count(self) -> int:
+        """Number of UTC days that have time steps."""
+        return len(days_of(self.ts))
+
+    @cached_property
+    def annualisation(self) -> Annualisation:
+        """The returns that fit the calendar of the data; see `infer_annualisation`."""
+        return infer_annualisation(self.ts)
+
+    @cached_property
     def trades_on_weekends(self) -> bool:
         """Whether there are bars on Saturdays and on Sundays, UTC.
 
@@ -228,6 +238,14 @@ def _between(bars: Bars, first: np.int64, last: np.int64) -> Bars:
 
 def _joined(parts: Sequence[Bars], name: str) -> NDArray[Any]:
     return np.concatenate([getattr(part, name) for part in parts])
+
+
+def _merged(times: Sequence[IntArray]) -> IntArray:
+    """Return times that each increase as one such array."""
+    if len(times) == 1:
+        return times[0]
+    merged = np.sort(np.concatenate(times), kind="stable")  # which is quick where it is sorted
+    return merged[np.flatnonzero(np.diff(merged, prepend=merged[0] - 1))]
 
 
 def _check(bars: Sequence[Bars], extras: Sequence[Bars]) -> None:

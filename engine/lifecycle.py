@@ -24,6 +24,9 @@ class LifecycleManager:
         resources: What the windows share.
         deadlines: How long the steps of a teardown may take.
         flushes_at_once: Containers of a window that write their results side by side.
+
+    Raises:
+        ValueError: ``flushes_at_once`` is less than 1.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class LifecycleManager:
         deadlines: Deadlines | None = None,
         flushes_at_once: int = 4,
     ) -> None:
+        if flushes_at_once < 1:
+            raise ValueError(f"flushes_at_once must be at least 1, got {flushes_at_once}")
         self._registry = registry
         self._clock = clock
         self._resources = resources or Resources()

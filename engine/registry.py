@@ -110,7 +110,7 @@ class Registry:
         if name not in self._plugins[group]:
             noted.setdefault(name, entry_point)
         known = noted.get(name)
-        if known is None or _identity(known) != _identity(entry_point):
+        if known is None or not _same(known, entry_point):
             raise RegistryError(
                 f"{group} {name!r} of {_distribution(entry_point)} is taken by "
                 f"{self._origin(group, name)}; uninstall or rename one of them"
@@ -171,8 +171,10 @@ def _is_callable(plugin: object) -> str:
     return "" if callable(plugin) else "is not callable"
 
 
-def _identity(entry_point: EntryPoint) -> tuple[str, str]:
-    return entry_point.value, _distribution(entry_point)
+def _same(one: EntryPoint, other: EntryPoint) -> bool:
+    if one is other:  # as nearly always; names of distributions have to be read from their files
+        return True
+    return (one.value, _distribution(one)) == (other.value, _distribution(other))
 
 
 def _distribution(entry_point: EntryPoint) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Literal, TypeAlias
 
 import anyio
@@ -100,16 +100,16 @@ class Teardown:
     async def attempt_all(self, step: Step, works: Mapping[str, Work], *, at_once: int) -> None:
         """Do one step for several subjects, ``at_once`` of them side by side."""
         attempts = [self._plan(step, subject) for subject in works]
-        limiter = anyio.CapacityLimiter(at_once)
 
-        async def attempt_one(subject: str, work: Work) -> None:
-            async with limiter:
+        async def attempt_some(left: Iterator[tuple[str, Work]]) -> None:
+            for subject, work in left:
                 await self.attempt(step, subject, work)
 
         while not all(attempt.done for attempt in attempts):  # a child may be cancelled natively
+            left = iter(works.items())
             async with anyio.create_task_group() as group:
-                for subject, work in works.items():
-                    group.start_soon(attempt_one, subject, work)
+                for _ in range(at_once):
+                    group.start_soon(attempt_some, left)
 
     def error(self, step: Step, subject: str) -> Exception | None:
         """Return what went wrong in a step for a subject, if anything did."""

@@ -205,7 +205,7 @@ class ExecutionWindow:
         failed: BaseException | None = None
         try:
             async with anyio.create_task_group() as group:
-                for container in self._containers:
+                for container in filter(_is_source, self._containers):
                     group.start_soon(container.run, name=container.id)
         except BaseExceptionGroup as errors:
             failed = ungroup(errors)
@@ -379,6 +379,10 @@ class ExecutionWindow:
             errors=self._error_texts(),
             report=dict(self._report),
         )
+
+
+def _is_source(container: Container) -> bool:
+    return type(container).run is not Container.run
 
 
 def _name(container: Container) -> str:

@@ -6,6 +6,7 @@ import math
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias, get_type_hints
 
 import msgspec
@@ -79,11 +80,17 @@ def parameters_of(strategy: object) -> dict[str, object]:
     }
 
 
+@lru_cache(maxsize=64)
 def _fields(cls: type) -> tuple[types.Field, ...]:
     described = types.type_info(cls)
     if not isinstance(described, (types.StructType, types.DataclassType)):
         raise TypeError(f"{cls.__qualname__} is neither a Strategy nor a dataclass")
     return described.fields
+
+
+@lru_cache(maxsize=64)
+def _hints(cls: type) -> Mapping[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def _default(field: types.Field) -> object:
@@ -94,7 +101,7 @@ def _default(field: types.Field) -> object:
 
 def _problems(cls: type, params: Mapping[str, object]) -> Iterator[Problem]:
     fields = {field.encode_name: field for field in _fields(cls)}
-    hints = get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     for name, value in params.items():
         if name not in fields:
             yield _problem(name, _unknown(cls, name, list(fields)))

@@ -43,7 +43,7 @@ async def read_finished(result: RunResult, objectives: Objectives) -> list[Finis
         shown = PhaseHead(
             name=name,
             status=_status(result, phase),
-            objectives=objectives.get(name, ()),
+            objectives=objectives.get(name.rpartition("/")[2], ()),  # those of later iterations too
             skipped=phase.skipped,
             errors=phase.errors,
         )
