@@ -41,10 +41,9 @@ from admf.workflows.runner import Runner
 
 TRAIN, TEST = 200, 20
 MEGABYTE = 1_000_000
-TRADE_EVENTS = ("POSITION_OPEN", "POSITION_CLOSE", "FILL")
 POLICIES = {
-    "trade_complete": (TRADE_EVENTS, 1 * MEGABYTE),
-    "sliding_window": ((*TRADE_EVENTS, "PORTFOLIO_UPDATE"), 5 * MEGABYTE),
+    "trade_complete": (("POSITION_OPEN", "POSITION_CLOSE", "FILL"), 1 * MEGABYTE),
+    "sliding_window": (("PORTFOLIO_UPDATE",), 5 * MEGABYTE),
 }
 ALLOWED_GROWTH = 5 * MEGABYTE
 

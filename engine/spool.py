@@ -20,7 +20,7 @@ class Spool:
         max_bytes: What is kept in memory at the most.
     """
 
-    def __init__(self, max_bytes: int = 1 << 20) -> None:
+    def __init__(self, max_bytes: int = 1 << 16) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=max_bytes)  # noqa: SIM115 - see close
         self._length = 0
 

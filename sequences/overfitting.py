@@ -16,7 +16,6 @@ __all__ = [
     "BLOCKS",
     "Overfitting",
     "SharpeSample",
-    "SharpeSpread",
     "deflated_sharpe_ratio",
     "expected_maximum_sharpe",
     "probabilistic_sharpe_ratio",
@@ -63,30 +62,6 @@ class Overfitting(msgspec.Struct, frozen=True):
     probability: float
     mean_rank: float
     trials: int
-
-
-class SharpeSpread:
-    """Count and variance of the Sharpe ratios of all trials, taken one after the other.
-
-    Source: Welford (1962), "Note on a method for calculating corrected sums of squares".
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._mean = 0.0
-        self._m2 = 0.0
-
-    def fold(self, sharpe: float) -> None:
-        """Take the Sharpe ratio of the next trial."""
-        self.count += 1
-        delta = sharpe - self._mean
-        self._mean += delta / self.count
-        self._m2 += delta * (sharpe - self._mean)
-
-    @property
-    def variance(self) -> float | None:
-        """With ddof 1; None for fewer than two trials."""
-        return self._m2 / (self.count - 1) if self.count > 1 else None
 
 
 def probabilistic_sharpe_ratio(sample: SharpeSample, benchmark: float = 0.0) -> float | None:

@@ -14,11 +14,11 @@ from admf.engine.spool import Spool
 from admf.sequences.overfitting import (
     BLOCKS,
     SharpeSample,
-    SharpeSpread,
     deflated_sharpe_ratio,
     probabilistic_sharpe_ratio,
     probability_of_backtest_overfitting,
 )
+from admf.sequences.spread import Spread
 
 __all__ = ["BLOCKS", "OverfittingBook"]
 
@@ -34,7 +34,7 @@ class OverfittingBook:
 
     def __init__(self, returns_per_year: float) -> None:
         self._scale = math.sqrt(returns_per_year)
-        self._spread = SharpeSpread()
+        self._spread = Spread()
         self._blocks = Spool()
 
     def close(self) -> None:

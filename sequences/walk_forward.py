@@ -18,7 +18,7 @@ from admf.sequences.settings import PhaseSettings
 from admf.sequences.splits import Split, StepRange, walk_forward_splits
 from admf.sequences.stitching import StitchedEquity
 from admf.sequences.stretch import Candidate, Stretch
-from admf.sequences.walk_forward_report import WalkForwardReport
+from admf.sequences.walk_forward_report import WINDOWS_FILE, WalkForwardReport
 
 __all__ = ["WalkForward"]
 
@@ -39,10 +39,12 @@ class WalkForward:
         splits = partial(_splits, stretch.settings, stretch.ts, stretch.steps)
         width = max(3, len(str(sum(1 for _ in splits()))))
         settings = stretch.settings
-        report = WalkForwardReport(stretch)
         carried: CarriedAccount | None = None
         capital = settings.portfolio.initial_capital
-        with closing(StitchedEquity(capital, stretch.annualisation)) as stitched:
+        with (
+            closing(WalkForwardReport(stretch)) as report,
+            closing(StitchedEquity(capital, stretch.annualisation)) as stitched,
+        ):
             for number, split in enumerate(splits(), 1):
                 window = stretch.child(f"wf_{number:0{width}}", options=_options(stretch))
                 found = await _train(window, split)
@@ -85,6 +87,7 @@ async def _test(
 
 
 async def _finish(stretch: Stretch, report: WalkForwardReport, stitched: StitchedEquity) -> Outcome:
+    await stretch.write(WINDOWS_FILE, {"windows": report.windows()})
     metrics = stitched.metrics() if stitched.tests else {}
     body = {"metrics": metrics, "equity_curve": stitched.curve()}
     await stretch.write("out_of_sample.json", body)

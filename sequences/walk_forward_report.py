@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 
+from admf.containers.metrics.ratio import ratio
 from admf.containers.report import LaneReport
+from admf.engine.spool import Spool
+from admf.sequences.config import Scalar
 from admf.sequences.outcome import Outcome, Point, TrialCounts
 from admf.sequences.splits import Split
+from admf.sequences.spread import Spread
 from admf.sequences.stretch import Stretch
 from admf.sequences.trials import Judge
 
-__all__ = [
-    "WalkForwardReport",
-    "WalkForwardWindow",
-    "parameter_stability",
-    "walk_forward_efficiency",
-]
+__all__ = ["WINDOWS_FILE", "ParameterStability", "WalkForwardReport", "WalkForwardWindow"]
+
+WINDOWS_FILE = "windows.json"
 
 
 class WalkForwardWindow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,7 +44,7 @@ class WalkForwardWindow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WalkForwardReport:
-    """Takes the windows one after the other.
+    """Takes the windows one after the other; what it keeps in memory does not grow with them.
 
     Args:
         stretch: Where the walk-forward runs.
@@ -53,10 +52,13 @@ class WalkForwardReport:
 
     def __init__(self, stretch: Stretch) -> None:
         self._judge = Judge(stretch.settings)
-        self._windows: list[WalkForwardWindow] = []
+        self._windows = Spool()
         self._counts = TrialCounts()
+        self._returns = _Returns()
+        self._stability: dict[str, ParameterStability] = {}
+        self._last: Outcome | None = None
         self._leader: tuple[float, Outcome] | None = None
-        self._pbo: list[float] = []
+        self._overfitting = Spread()
 
     def take(self, window: Stretch, split: Split, found: Outcome, test: LaneReport | None) -> None:
         """Take a window: what its search found, and the report of its test if there was one."""
@@ -69,35 +71,44 @@ class WalkForwardReport:
             in_sample=self._figures(found.best) if found.best else {},
             out_of_sample=self._figures(test.metrics) if test else {},
         )
-        self._windows.append(row)
+        self._windows.append(msgspec.msgpack.encode(row))
         self._counts = self._counts + found.trials
+        self._returns.take(row)
         self._follow(found)
+
+    def windows(self) -> Iterator[WalkForwardWindow]:
+        """Yield the windows that were taken."""
+        for record in self._windows:
+            yield msgspec.msgpack.decode(record, type=WalkForwardWindow)
 
     def outcome(self) -> Outcome:
         """Return what all windows say together.
 
-        The best parameters are those of the last window, which one would trade with next. The
-        Sharpe statistics are those of the best trial of all windows; the probability of backtest
-        overfitting is the mean over the searches.
+        The best parameters are those of the last window that has some, which one would trade with
+        next. The Sharpe statistics are those of the best trial of all windows; the probability of
+        backtest overfitting is the mean over the searches.
         """
-        chosen = [it for it in self._windows if it.parameters is not None]
-        last = chosen[-1] if chosen else None
+        last = self._last or Outcome()
         return Outcome(
-            best_parameters=last.parameters if last else None,
-            best_objective=last.in_sample["objective"] if last else None,
-            best=self._leader[1].best if self._leader else {},
-            top_parameters=(last.parameters,) if last and last.parameters is not None else (),
+            best_parameters=last.best_parameters,
+            best_objective=last.best_objective,
+            best=last.best,
+            top_parameters=last.top_parameters[:1],
             trials=self._counts,
-            overfitting=self._overfitting(),
+            overfitting=self._statistics(),
             report={
-                "windows": self._windows,
-                "walk_forward_efficiency": walk_forward_efficiency(self._windows),
-                "profitable_windows": _profitable(self._windows),
-                "parameter_stability": parameter_stability(
-                    [it.parameters for it in chosen if it.parameters is not None]
-                ),
+                "windows": len(self._windows),
+                "walk_forward_efficiency": self._returns.efficiency(),
+                "profitable_windows": self._returns.profitable(),
+                "parameter_stability": {
+                    name: stability.result() for name, stability in self._stability.items()
+                },
             },
         )
+
+    def close(self) -> None:
+        """Let go of the windows."""
+        self._windows.close()
 
     def _figures(self, metrics: Mapping[str, float | None]) -> dict[str, float | None]:
         return {
@@ -108,72 +119,96 @@ class WalkForwardReport:
 
     def _follow(self, found: Outcome) -> None:
         statistics = found.overfitting or {}
-        pbo = statistics.get("probability_of_backtest_overfitting")
-        if pbo is not None:
-            self._pbo.append(pbo)
-        if found.best_objective is None:
+        probability = statistics.get("probability_of_backtest_overfitting")
+        if probability is not None:
+            self._overfitting.fold(probability)
+        if found.best_parameters is None:
             return
-        sign = -1.0 if self._judge.directions[0] == "maximize" else 1.0
-        loss = sign * found.best_objective
-        if self._leader is None or loss < self._leader[0]:
-            self._leader = (loss, found)
+        self._last = found
+        for name, value in found.best_parameters.items():
+            self._stability.setdefault(name, ParameterStability()).take(value)
+        if found.best_objective is not None:
+            sign = -1.0 if self._judge.directions[0] == "maximize" else 1.0
+            loss = sign * found.best_objective
+            if self._leader is None or loss < self._leader[0]:
+                self._leader = (loss, found)
 
-    def _overfitting(self) -> Mapping[str, Any] | None:
+    def _statistics(self) -> Mapping[str, Any] | None:
         if self._leader is None or self._leader[1].overfitting is None:
             return None
-        mean = sum(self._pbo) / len(self._pbo) if self._pbo else None
         return {
             **self._leader[1].overfitting,
-            "probability_of_backtest_overfitting": mean,
+            "probability_of_backtest_overfitting": self._overfitting.mean,
         }
 
 
-def walk_forward_efficiency(windows: Sequence[WalkForwardWindow]) -> float | None:
-    """Mean annualised return of the tests / mean annualised return of the training parts.
+class ParameterStability:
+    """How much the best value of a parameter changes from window to window."""
 
-    Over the windows that have both. Null: without such windows, or if the mean of the training
-    parts is not positive. Source: Pardo (2008), "The Evaluation and Optimization of Trading
-    Strategies", chapter 11.
-    """
-    pairs = [
-        (inside, outside)
-        for it in windows
-        if (inside := it.in_sample.get("annual_return")) is not None
-        and (outside := it.out_of_sample.get("annual_return")) is not None
-    ]
-    trained = sum(inside for inside, _ in pairs)
-    return sum(outside for _, outside in pairs) / trained if trained > 0 else None
+    def __init__(self) -> None:
+        self._values: Counter[Scalar] = Counter()
+        self._numbers = Spread()
+        self._changes = 0
+        self._before: Scalar | None = None
 
+    def take(self, value: Scalar) -> None:
+        """Take the best value of the next window."""
+        self._changes += bool(self._values) and value != self._before
+        self._before = value
+        self._values[value] += 1
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            self._numbers.fold(float(value))
 
-def parameter_stability(chosen: Sequence[Point]) -> dict[str, dict[str, object]]:
-    """Return, for each parameter, how much the best value changes from window to window.
+    def result(self) -> dict[str, object]:
+        """Return the figures.
 
-    Returns:
-        ``distinct``: different values; ``changes``: share of the windows but the first whose value
-        is not that of the window before; ``most_common`` and its ``share`` of the windows; for
-        numbers also ``mean`` and ``std`` (ddof 1, null for a single window).
-    """
-    names = dict.fromkeys(name for point in chosen for name in point)
-    return {name: _stability([point.get(name) for point in chosen]) for name in names}
-
-
-def _stability(values: list[Any]) -> dict[str, object]:
-    common, count = Counter(values).most_common(1)[0]
-    pairs = list(pairwise(values))
-    found: dict[str, object] = {
-        "distinct": len(set(values)),
-        "changes": sum(a != b for a, b in pairs) / len(pairs) if pairs else None,
-        "most_common": common,
-        "share": count / len(values),
-    }
-    if all(isinstance(it, (int, float)) and not isinstance(it, bool) for it in values):
-        found["mean"] = float(np.mean(values))
-        found["std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return found
+        Returns:
+            ``distinct``: different values; ``changes``: share of the windows but the first whose
+            value is not that of the window before; ``most_common`` (the first of equals) and its
+            ``share`` of the windows; for numbers also ``mean`` and ``std`` (ddof 1).
+        """
+        count = self._values.total()
+        (common, times), *_ = self._values.most_common(1)
+        found: dict[str, object] = {
+            "distinct": len(self._values),
+            "changes": ratio(self._changes, count - 1),
+            "most_common": common,
+            "share": times / count,
+        }
+        if self._numbers.count == count:
+            found |= {"mean": self._numbers.mean, "std": self._numbers.deviation}
+        return found
 
 
-def _profitable(windows: Sequence[WalkForwardWindow]) -> float | None:
-    """Return the share of the tests with a positive return; None without tests."""
-    found = [it.out_of_sample.get("total_return") for it in windows]
-    returns = [value for value in found if value is not None]
-    return sum(value > 0 for value in returns) / len(returns) if returns else None
+class _Returns:
+    """The returns of the training parts and of the tests."""
+
+    def __init__(self) -> None:
+        self._trained = 0.0
+        self._tested = 0.0
+        self._tests = 0
+        self._profits = 0
+
+    def take(self, window: WalkForwardWindow) -> None:
+        inside = window.in_sample.get("annual_return")
+        outside = window.out_of_sample.get("annual_return")
+        if inside is not None and outside is not None:
+            self._trained += inside
+            self._tested += outside
+        total = window.out_of_sample.get("total_return")
+        if total is not None:
+            self._tests += 1
+            self._profits += total > 0.0
+
+    def efficiency(self) -> float | None:
+        """Mean annualised return of the tests / mean annualised return of the training parts.
+
+        Over the windows that have both. Null: without such windows, or if the mean of the training
+        parts is not positive. Source: Pardo (2008), "The Evaluation and Optimization of Trading
+        Strategies", chapter 11.
+        """
+        return self._tested / self._trained if self._trained > 0.0 else None
+
+    def profitable(self) -> float | None:
+        """Share of the tests with a positive return. Null: without tests."""
+        return ratio(self._profits, self._tests)

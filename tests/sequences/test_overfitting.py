@@ -15,12 +15,12 @@ from skfolio import measures
 from admf.sequences.overfitting import (
     BLOCKS,
     SharpeSample,
-    SharpeSpread,
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
     probabilistic_sharpe_ratio,
     probability_of_backtest_overfitting,
 )
+from admf.sequences.spread import Spread
 
 
 def sample_of(returns) -> SharpeSample:
@@ -55,7 +55,7 @@ def test_the_deflated_sharpe_ratio_is_that_of_skfolio_and_ffn(seed) -> None:
     returns = noise(seed, 30, rows=500, drift=0.0005)
     sharpes = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
     best = returns[:, sharpes.argmax()]
-    spread = SharpeSpread()
+    spread = Spread()
     for sharpe in sharpes:
         spread.fold(sharpe)
     assert spread.variance == pytest.approx(np.var(sharpes, ddof=1))
@@ -107,7 +107,7 @@ def test_a_variance_that_is_not_positive_gives_nothing() -> None:
 
 
 def test_the_variance_of_fewer_than_two_trials_is_unknown() -> None:
-    spread = SharpeSpread()
+    spread = Spread()
     assert spread.variance is None
     spread.fold(1.0)
     assert spread.variance is None

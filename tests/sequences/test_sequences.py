@@ -13,6 +13,7 @@ from admf.containers.strategies.base import Strategy
 from admf.engine.errors import ConfigError, DataError
 from admf.engine.window import ExecutionWindow
 from admf.sequences.outcome import TrialCounts
+from admf.sequences.walk_forward_report import WalkForwardWindow
 from tests.sequences.harness import Watch, installed, make_phase, run_phase, walk
 
 pytestmark = pytest.mark.anyio
@@ -25,8 +26,8 @@ def portfolios(ran, window):
     return ran.files[f"{window}/aggregate_results.json"]["portfolios"]
 
 
-def lane_windows(ran):
-    return [name for name in ran.windows if f"{name}/aggregate_results.json" in ran.files]
+def windows_of(ran) -> list[WalkForwardWindow]:
+    return msgspec.convert(ran.files["windows.json"]["windows"], list[WalkForwardWindow])
 
 
 # -- single_pass and parameter_sweep --------------------------------------------------------------
@@ -255,8 +256,8 @@ async def test_a_walk_forward_searches_each_window_and_tests_on_the_next() -> No
     assert ran.windows == [
         f"wf_00{number}/{part}" for number in (1, 2, 3) for part in ("train", "test")
     ]
-    windows = ran.outcome.report["windows"]
-    for window in windows:
+    assert ran.outcome.report["windows"] == 3
+    for window in windows_of(ran):
         train = portfolios(ran, f"{window.window_id}/train")
         best = max(train, key=lambda row: row["metrics"]["sharpe_ratio"])
         assert window.parameters == {k: best["parameters"][k] for k in ("fast", "slow")}
@@ -268,7 +269,7 @@ async def test_a_walk_forward_searches_each_window_and_tests_on_the_next() -> No
 async def test_calendar_windows_are_months() -> None:
     phase = make_phase("walk_forward", **GRID, walk_forward={"train": "6M", "test": "1M"})
     ran = await run_phase(phase, walk(366))
-    spans = [(it.train, it.test) for it in ran.outcome.report["windows"]]
+    spans = [(it.train, it.test) for it in windows_of(ran)]
     assert [train["start"][:7] for train, _ in spans] == [f"2020-0{m}" for m in range(1, 7)]
     assert [test["start"][:10] for _, test in spans] == [f"2020-{m:02}-01" for m in range(7, 13)]
     assert spans[0][0]["end"] == "2020-06-30T00:00:00Z"
@@ -302,12 +303,12 @@ async def test_efficiency_and_stability_are_those_of_the_windows() -> None:
     phase = make_phase("walk_forward", **GRID, walk_forward={"train": 100, "test": 50})
     ran = await run_phase(phase, walk(400, drift=0.002))
     report = ran.outcome.report
-    inside = [it.in_sample["annual_return"] for it in report["windows"]]
-    outside = [it.out_of_sample["annual_return"] for it in report["windows"]]
+    inside = [it.in_sample["annual_return"] for it in windows_of(ran)]
+    outside = [it.out_of_sample["annual_return"] for it in windows_of(ran)]
     assert report["walk_forward_efficiency"] == pytest.approx(sum(outside) / sum(inside))
-    totals = [it.out_of_sample["total_return"] for it in report["windows"]]
+    totals = [it.out_of_sample["total_return"] for it in windows_of(ran)]
     assert report["profitable_windows"] == np.mean(np.array(totals) > 0)
-    fast = [it.parameters["fast"] for it in report["windows"]]
+    fast = [it.parameters["fast"] for it in windows_of(ran)]
     stability = report["parameter_stability"]["fast"]
     assert stability["mean"] == pytest.approx(np.mean(fast))
     assert stability["std"] == pytest.approx(np.std(fast, ddof=1))
@@ -453,7 +454,7 @@ async def test_a_walk_forward_may_search_by_cross_validation() -> None:
     ]
     inner = ran.files["wf_001/train/aggregate_results.json"]
     assert inner["sequence"] == "k_fold"
-    assert ran.outcome.report["windows"][0].parameters == inner["best_parameters"]
+    assert windows_of(ran)[0].parameters == inner["best_parameters"]
 
 
 async def test_a_sweep_may_judge_each_point_by_a_walk_forward() -> None:
@@ -535,4 +536,4 @@ async def test_the_outcome_of_a_phase_is_plain_data() -> None:
     outcome = msgspec.to_builtins(ran.outcome)
     stored = ran.files["aggregate_results.json"]
     assert stored["best_parameters"] == outcome["best_parameters"]
-    assert stored["report"]["windows"] == outcome["report"]["windows"]
+    assert stored["report"] == outcome["report"]

@@ -15,6 +15,7 @@ from admf.engine.results import COMMIT_FILE
 from admf.engine.summary import WindowSummary
 from admf.sequences.config import ObjectiveConfig
 from admf.sequences.outcome import Outcome, Point
+from admf.sequences.walk_forward_report import WINDOWS_FILE, WalkForwardWindow
 from admf.workflows.cli.phase_files import PhaseFiles
 
 __all__ = [
@@ -120,6 +121,7 @@ class PhaseRecord(msgspec.Struct, frozen=True, kw_only=True):
             window.
         lanes: The portfolios of the phase's own window, if it is one.
         tests: The tests of ``top_parameters``, if there are several.
+        walk: The windows of a walk-forward.
         objectives: Values of the objectives of ``top_parameters``, if there are several.
         front: Values of the objectives of ``pareto_front``.
     """
@@ -129,6 +131,7 @@ class PhaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: PhaseOutcome | None = None
     lanes: tuple[LaneRecord, ...] = ()
     tests: tuple[LaneRecord, ...] = ()
+    walk: tuple[WalkForwardWindow, ...] = ()
     objectives: tuple[tuple[float, ...] | None, ...] = ()
     front: tuple[tuple[float, ...] | None, ...] = ()
 
@@ -140,6 +143,10 @@ class _Aggregate(PhaseOutcome, frozen=True, kw_only=True):
 class _Trial(msgspec.Struct, frozen=True):
     parameters: Point
     objectives: tuple[float, ...] | None = None
+
+
+class _Walk(msgspec.Struct, frozen=True):
+    windows: tuple[WalkForwardWindow, ...]
 
 
 class _Trials(msgspec.Struct, frozen=True):
@@ -171,6 +178,7 @@ async def read_phase(head: PhaseHead, files: PhaseFiles) -> PhaseRecord:
         outcome=found if found.sequence else None,
         lanes=found.portfolios,
         tests=tests,
+        walk=(await files.read(WINDOWS_FILE, _Walk)).windows if WINDOWS_FILE in paths else (),
         objectives=values[: len(several)],
         front=values[len(several) :],
     )

@@ -53,7 +53,7 @@ _OF_PATHS = ("total_return", "cagr", "sharpe_ratio", "max_drawdown", "trade_coun
 
 
 class Stability(msgspec.Struct, frozen=True):
-    """How much a parameter changes from window to window; see `parameter_stability`."""
+    """How much a parameter changes from window to window; see `ParameterStability`."""
 
     distinct: int
     changes: float | None
@@ -66,7 +66,6 @@ class Stability(msgspec.Struct, frozen=True):
 class WalkForward(msgspec.Struct, frozen=True):
     """What a walk-forward reports."""
 
-    windows: tuple[WalkForwardWindow, ...]
     walk_forward_efficiency: float | None
     profitable_windows: float | None
     parameter_stability: Mapping[str, Stability]
@@ -96,7 +95,7 @@ class MonteCarlo(msgspec.Struct, frozen=True):
 Report: TypeAlias = WalkForward | KFold | MonteCarlo
 
 _REPORTS: Mapping[str, type[Report]] = MappingProxyType(
-    {"windows": WalkForward, "splits": KFold, "percentiles": MonteCarlo}
+    {"parameter_stability": WalkForward, "splits": KFold, "percentiles": MonteCarlo}
 )
 """Kinds of reports, by a field that tells them."""
 
@@ -124,7 +123,7 @@ def walk_forward_tables(
         yield Text("")
         yield side_by_side({"Stitched tests": found.out_of_sample})
     yield from overfitting(found)
-    yield from _windows(phase, report.windows)
+    yield from _windows(phase, phase.walk)
     yield from _stability(report.parameter_stability)
 
 

@@ -58,7 +58,17 @@ def _said(files: HeldFiles, **head: Any) -> list[str]:
     return [" ".join(line.split()) for line in rendered(*parts).splitlines() if line]
 
 
-def _walk_forward(count: int) -> dict[str, Any]:
+WALK_REPORT = {
+    "windows": 1,
+    "walk_forward_efficiency": None,
+    "profitable_windows": 0.0,
+    "parameter_stability": {
+        "mode": {"distinct": 1, "changes": 0.0, "most_common": "long", "share": 1.0}
+    },
+}
+
+
+def _walk(count: int) -> dict[str, Any]:
     windows = [
         {
             "window_id": f"wf_{number:03}",
@@ -70,17 +80,16 @@ def _walk_forward(count: int) -> dict[str, Any]:
         }
         for number in range(1, count + 1)
     ]
-    stability = {"distinct": 1, "changes": 0.0, "most_common": "long", "share": 1.0}
-    return {
-        "windows": windows,
-        "walk_forward_efficiency": None,
-        "profitable_windows": 0.0,
-        "parameter_stability": {"mode": stability},
-    }
+    return {"windows": windows}
+
+
+def _walk_files(count: int, **fields: object) -> NotedFiles:
+    found = _outcome(**{"sequence": "walk_forward", "report": WALK_REPORT, **fields})
+    return NotedFiles({"aggregate_results.json": found, "windows.json": _walk(count)})
 
 
 def test_of_a_thousand_windows_none_is_read():
-    documents = {"aggregate_results.json": _outcome(report=_walk_forward(1_000))}
+    documents = {"aggregate_results.json": _outcome(report=WALK_REPORT)}
     for number in range(1, 1_001):
         documents[f"wf_{number:03}/test/containers/portfolio_001_results.json"] = {}
         documents[f"wf_{number:03}/test/phase_summary.json"] = {}
@@ -103,7 +112,7 @@ def test_a_cross_validation_without_an_eligible_trial_has_its_splits():
 
 
 def test_twenty_windows_are_shown_and_the_others_are_counted():
-    lines = _said(_files(sequence="walk_forward", report=_walk_forward(1_000)))
+    lines = _said(_walk_files(1_000))
     rows = [line for line in lines if line.startswith("wf_")]
     assert len(rows) == 20
     assert rows[0] == "wf_001 2020-07-01 to 2020-07-31 fast=5 1.50 - 0.00 %"
@@ -112,17 +121,17 @@ def test_twenty_windows_are_shown_and_the_others_are_counted():
 
 
 def test_a_walk_forward_without_any_parameters_has_dashes():
-    report = _walk_forward(1)
-    report["parameter_stability"] = {}
-    del report["windows"][0]["parameters"]
-    lines = _said(_files(best_parameters=None, best={}, report=report))
+    report = {**WALK_REPORT, "parameter_stability": {}}
+    files = _walk_files(1, best_parameters=None, best={}, report=report)
+    del anyio.run(files.read, "windows.json", dict)["windows"][0]["parameters"]
+    lines = _said(files)
     assert "wf_001 2020-07-01 to 2020-07-31 - 1.50 - 0.00 %" in lines
     assert "Best parameters none: no trial is eligible" in lines
     assert not any(line.startswith("Stability") for line in lines)
 
 
 def test_the_report_of_a_plugin_that_looks_like_another_is_left_out():
-    lines = _said(_files(sequence="mine", report={"windows": 3}))
+    lines = _said(_files(sequence="mine", report={"parameter_stability": 3}))
     assert lines[0] == "search mine"
     assert "Objective Sharpe ratio 1.50" in lines
 

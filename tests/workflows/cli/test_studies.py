@@ -185,7 +185,7 @@ def test_a_walk_forward_is_shown_window_by_window(tmp_path, study):
             *[it["test"]["start"][:10], "to", it["test"]["end"][:10]],
             *[f"{name}={value}" for name, value in it["parameters"].items()],
         ]
-        for it in report["windows"]
+        for it in _read(tmp_path, "forward/windows.json")["windows"]
     ]
     title = lines.index("Stability of the best parameters")
     stability = {line.split()[0]: line.split()[1:] for line in lines[title + 2 :]}
