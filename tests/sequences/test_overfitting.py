@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 
 import ffn
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kurtosis, rankdata, skew
+from scipy.stats import kurtosis, skew
 from skfolio import measures
 
 from admf.sequences.overfitting import (
@@ -115,16 +114,15 @@ def test_the_variance_of_fewer_than_two_trials_is_unknown() -> None:
 
 def naive(returns) -> float:
     """Return the probability from the full matrix, one combination after the other."""
-    groups = np.array_split(np.arange(len(returns)), BLOCKS)
+    group = np.repeat(range(BLOCKS), [len(it) for it in np.array_split(returns, BLOCKS)])
     lost = []
     for chosen in itertools.combinations(range(BLOCKS), BLOCKS // 2):
-        inside = np.concatenate([groups[it] for it in chosen])
-        outside = np.setdiff1d(np.arange(len(returns)), inside)
+        inside = np.isin(group, chosen)
         sharpes = [
             returns[rows].mean(axis=0) / returns[rows].std(axis=0, ddof=1)
-            for rows in (inside, outside)
+            for rows in (inside, ~inside)
         ]
-        rank = rankdata(sharpes[1])[sharpes[0].argmax()]
+        rank = np.count_nonzero(sharpes[1] <= sharpes[1][sharpes[0].argmax()])  # no ties
         lost.append(rank / (returns.shape[1] + 1) <= 0.5)
     return float(np.mean(lost))
 
@@ -135,13 +133,10 @@ def test_the_probability_is_that_of_the_full_matrix() -> None:
 
 
 def test_the_probability_is_that_of_ffn() -> None:
-    returns = noise(2, 6, rows=16 * 4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = ffn.core.calc_prob_backtest_overfitting(pd.DataFrame(returns), full_output=True)
-    found = overfitting(returns)
-    assert found.probability == expected["pbo"]
-    assert found.mean_rank == pytest.approx(expected["mean_oos_rank"])
+    """ffn takes ten seconds for it; these are the figures of ffn 1.4.1 for the same returns."""
+    found = overfitting(noise(2, 6, rows=16 * 4))
+    assert found.probability == pytest.approx(0.24716394716394716, rel=1e-12)
+    assert found.mean_rank == pytest.approx(0.6742146742146741, rel=1e-12)
 
 
 def test_on_noise_the_probability_is_near_a_half() -> None:

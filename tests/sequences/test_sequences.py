@@ -473,15 +473,17 @@ async def test_a_sweep_may_judge_each_point_by_a_walk_forward() -> None:
     assert ran.outcome.best_parameters == POINTS[int(np.argmax(scores))]
 
 
-@pytest.mark.parametrize("sequence", ["single_pass", "train_test", "k_fold"])
-async def test_every_sequence_takes_an_inner_one(sequence) -> None:
+@pytest.mark.parametrize(
+    ("sequence", "options"), [("single_pass", {}), ("train_test", {}), ("k_fold", {"folds": 2})]
+)
+async def test_every_sequence_takes_an_inner_one(sequence, options) -> None:
     phase = make_phase(
         sequence,
         **GRID,
-        **{sequence: {"inner": "walk_forward"}},
+        **{sequence: {"inner": "walk_forward", **options}},
         walk_forward={"train": 40, "test": 20},
     )
-    ran = await run_phase(phase, walk(320))
+    ran = await run_phase(phase, walk(200))
     assert any("wf_001/test" in name for name in ran.windows)
     assert ran.outcome.best_parameters in POINTS
 
