@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["AggregateMetrics", "AggregateResult", "BestPortfolio", "MetricSummary"]
 
 
+EXACT_PORTFOLIOS = 4_096
+"""Portfolios up to which medians are exact; there is a buffer for each headline metric."""
+
+
 class MetricSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One metric over all portfolios that have it.
 
     Args:
         avg: Mean; None if no portfolio has the metric.
-        median: Exact up to 16,384 portfolios, an estimate beyond.
+        median: Exact up to 4,096 portfolios, an estimate beyond.
         worst: Least value, or greatest if lower is better; None if neither is better as such.
         count: Portfolios that have the metric.
         missing: Portfolios of which it is null; they are left out of the other figures.
@@ -130,7 +134,7 @@ class _Spread:
 
     def __init__(self, higher_is_better: bool | None) -> None:
         self._higher_is_better = higher_is_better
-        self._quantiles = QuantileAccumulator()
+        self._quantiles = QuantileAccumulator(EXACT_PORTFOLIOS)
         self._count = 0
         self._missing = 0
         self._sum = 0.0

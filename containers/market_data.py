@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from admf.containers.events import Bar
-from admf.containers.metrics.annualisation import Annualisation, days_of, infer_annualisation
-from admf.containers.times import DAY_NS
+from admf.containers.metrics.annualisation import Annualisation, infer_annualisation
+from admf.containers.times import DAY_NS, distinct
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.errors import DataError, did_you_mean
 
@@ -203,7 +203,7 @@ class MarketData:
     @cached_property
     def day_count(self) -> int:
         """Number of UTC days that have time steps."""
-        return len(days_of(self.ts))
+        return len(distinct(self.ts // DAY_NS))
 
     @cached_property
     def annualisation(self) -> Annualisation:
@@ -244,8 +244,7 @@ def _merged(times: Sequence[IntArray]) -> IntArray:
     """Return times that each increase as one such array."""
     if len(times) == 1:
         return times[0]
-    merged = np.sort(np.concatenate(times), kind="stable")  # which is quick where it is sorted
-    return merged[np.flatnonzero(np.diff(merged, prepend=merged[0] - 1))]
+    return distinct(np.sort(np.concatenate(times), kind="stable"))  # quick where it is sorted
 
 
 def _check(bars: Sequence[Bars], extras: Sequence[Bars]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -133,7 +134,7 @@ class ColumnarStrategyContainer(StrategyContainer):
         self._before = before
         self._changes: dict[str, _Changes] = {}
         self._due: dict[int, float] = {}
-        self._due_steps: NDArray[np.int64] = np.empty(0, np.int64)
+        self._due_steps: list[int] = []
 
     @property
     def targets(self) -> Mapping[str, float]:
@@ -149,12 +150,12 @@ class ColumnarStrategyContainer(StrategyContainer):
         for symbol, changes in self._changes.items():
             self._due.update(changes.take(table.rows_of(symbol)))
         rows = np.array(sorted(self._due), dtype=np.int64)
-        self._due_steps = table.step_of_row[rows]
+        self._due_steps = table.step_of_row[rows].tolist()
 
     def next_step(self, table: BarTable, step: int) -> int:
         """Return the next step with a change."""
-        index = int(np.searchsorted(self._due_steps, step))
-        return int(self._due_steps[index]) if index < len(self._due_steps) else table.steps
+        index = bisect_left(self._due_steps, step)
+        return self._due_steps[index] if index < len(self._due_steps) else table.steps
 
     def act(self, table: BarTable, row: int) -> bool:
         """Publish the change of a row, if there is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DAY_NS", "SECOND_NS", "iso_utc", "iso_utc_list"]
+__all__ = ["DAY_NS", "SECOND_NS", "distinct", "iso_utc", "iso_utc_list"]
 
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
@@ -42,6 +42,17 @@ def iso_utc_list(ts: NDArray[np.int64]) -> list[str]:
             break
     listed: list[str] = texts.tolist()
     return listed
+
+
+def distinct(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ascending whole numbers each once; a sort or a hash would take far longer.
+
+    Args:
+        ascending: int64 (n,).
+    """
+    first = np.ones(len(ascending), dtype=np.bool_)
+    first[1:] = ascending[1:] != ascending[:-1]
+    return ascending[first]
 
 
 def _in_unit(ts: NDArray[np.int64], unit: str) -> NDArray[np.datetime64]:

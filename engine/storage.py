@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
@@ -113,11 +114,14 @@ class LocalStorage:
         """Write a temporary file in the same folder, fsync, rename, fsync the folder."""
         async with self._writers:
             draft = Draft(Path(self.locate(path)), self.system_call)
+            steps: list[Callable[[], None]] = [partial(self._begin, path, draft)]
             try:
-                await self._run("write", path, self._begin, path, draft)
-                for chunk in chunks:
-                    await self._run("write", path, draft.write, chunk)
-                await self._run("write", path, draft.publish)
+                for number, chunk in enumerate(chunks):
+                    if number:  # so that a file of one chunk takes a thread once
+                        await self._run("write", path, _do_all, steps)
+                        steps = []
+                    steps.append(partial(draft.write, chunk))
+                await self._run("write", path, _do_all, [*steps, draft.publish])
             except BaseException:
                 draft.abandon()
                 raise
@@ -332,6 +336,11 @@ def _parts(path: str) -> list[str]:
                 "letters, digits, '_', '-' and '.', with '/' between them"
             )
     return parts
+
+
+def _do_all(steps: Iterable[Callable[[], None]]) -> None:
+    for step in steps:
+        step()
 
 
 def _raise(error: OSError) -> NoReturn:

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from admf.containers.times import DAY_NS
+from admf.containers.times import DAY_NS, distinct
 
-__all__ = ["Annualisation", "Interval", "days_of", "infer_annualisation"]
+__all__ = ["Annualisation", "Interval", "infer_annualisation"]
 
 Interval: TypeAlias = Literal["bar", "day"]
 
@@ -40,17 +40,7 @@ class Annualisation(msgspec.Struct, frozen=True):
         Args:
             ts: int64 (n,), ns UTC, ascending.
         """
-        return len(ts) if self.interval == "bar" else len(days_of(ts))
-
-
-def days_of(ts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the UTC days that times lie in, int64 (days,), each once.
-
-    Args:
-        ts: int64 (n,), ns UTC, ascending.
-    """
-    days = ts // DAY_NS
-    return days[np.flatnonzero(np.diff(days, prepend=days[:1] - 1))]
+        return len(ts) if self.interval == "bar" else len(distinct(ts // DAY_NS))
 
 
 def infer_annualisation(
@@ -69,7 +59,7 @@ def infer_annualisation(
     """
     if periods_per_year is not None:
         return Annualisation(periods_per_year, "bar")
-    days = days_of(ts)
+    days = distinct(ts // DAY_NS)
     if len(days) > 1:
         spacing = float(np.median(np.diff(days)))
         for least, periods in _COARSER_THAN_DAILY:

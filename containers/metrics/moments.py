@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 
 from admf.containers.metrics.chunks import Floats, by_chunk
@@ -13,21 +14,18 @@ __all__ = ["Moments"]
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
-class Moments:
+class Moments(msgspec.Struct):
     """Count, mean and sums of the 2nd to 4th powers of deviations, updated chunk by chunk.
 
     Source: Pebay (2008), "Formulas for robust, one-pass parallel computation of covariances and
     arbitrary-order statistical moments", Sandia report SAND2008-6212.
     """
 
-    __slots__ = ("count", "m2", "m3", "m4", "mean")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = 0.0
-        self.m2 = 0.0
-        self.m3 = 0.0
-        self.m4 = 0.0
+    count: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    m3: float = 0.0
+    m4: float = 0.0
 
     def fold(self, values: Floats) -> None:
         """Take float64 (n,) values: whole chunks, or one incomplete chunk."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from admf.containers.events import PositionClose
@@ -19,26 +20,25 @@ from admf.engine.events import Event
 __all__ = ["SideMetrics", "TradeMetrics"]
 
 
-class _Streaks:
+class _Streaks(msgspec.Struct):
     """Longest runs of wins and of losses; a breakeven trade ends both."""
 
-    def __init__(self) -> None:
-        self._sign = 0
-        self._length = 0
-        self.longest_win = 0
-        self.longest_loss = 0
+    sign: float = 0.0
+    length: int = 0
+    longest_win: int = 0
+    longest_loss: int = 0
 
     def fold(self, pnl: Floats) -> None:
         signs = np.sign(pnl)
         edges = np.concatenate(([0], np.flatnonzero(np.diff(signs)) + 1, [len(signs)]))
         lengths = np.diff(edges).tolist()
         for sign, length in zip(signs[edges[:-1]].tolist(), lengths, strict=True):
-            self._length = self._length + length if sign == self._sign else length
-            self._sign = sign
+            self.length = self.length + length if sign == self.sign else length
+            self.sign = sign
             if sign > 0:
-                self.longest_win = max(self.longest_win, self._length)
+                self.longest_win = max(self.longest_win, self.length)
             elif sign < 0:
-                self.longest_loss = max(self.longest_loss, self._length)
+                self.longest_loss = max(self.longest_loss, self.length)
 
 
 class SideMetrics:

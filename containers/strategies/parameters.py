@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, TypeAlias, cast, get_type_hints
 
 import msgspec
 from msgspec import NODEFAULT, ValidationError
@@ -76,7 +76,7 @@ def parameters_of(strategy: object) -> dict[str, object]:
     """Return the parameters a strategy works with, defaults included, as JSON-able values."""
     return {
         field.encode_name: msgspec.to_builtins(getattr(strategy, field.name))
-        for field in _fields(type(strategy))
+        for field in _fields(cast("type", type(strategy)))
     }
 
 
