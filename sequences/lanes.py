@@ -19,7 +19,7 @@ from admf.engine.errors import ConfigError, Problem
 from admf.sequences.outcome import Point
 from admf.sequences.settings import PhaseSettings
 
-__all__ = ["SETTING_SECTIONS", "make_lane", "seed_of", "seeds_of"]
+__all__ = ["SETTING_SECTIONS", "lane_id", "make_lane", "seed_of", "seeds_of"]
 
 SETTING_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "portfolio": PortfolioConfig,
@@ -42,6 +42,11 @@ def seed_of(seed: int, path: str) -> int:
     return int(seeds_of(seed, path).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def lane_id(number: int) -> str:
+    """Return the id of the lane of a numbered parameter set."""
+    return f"{number:03}"
+
+
 def make_lane(settings: PhaseSettings, number: int, point: Point, path: str) -> LaneConfig:
     """Return the lane of a parameter set.
 
@@ -61,7 +66,7 @@ def make_lane(settings: PhaseSettings, number: int, point: Point, path: str) -> 
     own = {name: value for name, value in point.items() if "." not in name and name != "seed"}
     sections = {name: _section(settings, name, point) for name in SETTING_SECTIONS}
     return LaneConfig(
-        lane_id=f"{number:03}",
+        lane_id=lane_id(number),
         strategy=StrategyConfig(type=strategy.type, params={**strategy.params, **own}),
         seed=seed_of(int(point.get("seed", settings.seed)), path),
         parameters=dict(point),

@@ -10,6 +10,7 @@ import numpy as np
 
 from admf.containers.bootstrap import optimal_block_length
 from admf.containers.price_path import PricePathConfig
+from admf.containers.report import LaneReport
 from admf.engine.errors import ConfigError, DataError, WindowError
 from admf.sequences.jitter import costs_of, jittered, numbers_of, with_changes
 from admf.sequences.lanes import make_lane
@@ -89,14 +90,7 @@ class Reruns:
         point = _given(self._stretch) or {}
         candidates = [Candidate(it, {**point, **self._variation(it).changes}) for it in numbers]
         folder = self._stretch.child(name, drawn_as="")
-        try:
-            rows = await folder.run_lanes("", candidates, role="trial")
-        except (ConfigError, WindowError) as error:  # not a single lane could be built
-            return [Simulated({}, str(error))] * len(candidates)
-        return [
-            Simulated(row.metrics if row.status == "completed" else {}, row.error or "")
-            for row in rows
-        ]
+        return [_simulated(it) for it in await folder.run_lanes("", candidates, role="trial")]
 
     async def _run(self, parent: Stretch, name: str, number: int) -> Simulated:
         """Run one simulation in windows of its own."""
@@ -107,9 +101,9 @@ class Reruns:
                 return Simulated(outcome.out_of_sample or outcome.best, "nothing was found")
             candidate = Candidate(1, _given(part) or {})
             (row,) = await part.run_lanes("", [candidate], role="trial")
+            return _simulated(row)
         except (ConfigError, DataError, WindowError) as error:
             return Simulated({}, str(error))
-        return Simulated(row.metrics if row.status == "completed" else {}, row.error or "")
 
     def _part(self, parent: Stretch, name: str, number: int) -> Stretch:
         variation, given = self._variation(number), _given(parent)
@@ -195,6 +189,10 @@ async def _parameters(stretch: Stretch) -> Mapping[str, object]:
     source = stretch.child("source")
     (row,) = await source.run_lanes("", [Candidate(1, given or {})], role="aside")
     return row.parameters
+
+
+def _simulated(row: LaneReport) -> Simulated:
+    return Simulated(row.metrics if row.status == "completed" else {}, row.error or "")
 
 
 def _given(stretch: Stretch) -> Point | None:

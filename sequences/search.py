@@ -15,6 +15,7 @@ from admf.containers.report import LaneReport
 from admf.engine.errors import ConfigError, DataError, WindowError
 from admf.sequences.config import Scalar, SearchPruningConfig
 from admf.sequences.expressions import Expression
+from admf.sequences.lanes import lane_id
 from admf.sequences.outcome import Outcome, Point
 from admf.sequences.overfitting_report import BLOCKS, OverfittingBook
 from admf.sequences.samplers import Sampler, make_sampler
@@ -134,7 +135,7 @@ def _judged_by(candidate: Candidate, outcome: Outcome, error: str | None) -> Lan
     """Return a report of a parameter set that a sequence has judged."""
     return LaneReport(
         container_id="",
-        lane_id=f"{candidate.number:03}",
+        lane_id=lane_id(candidate.number),
         status="completed" if error is None else "failed",
         error=error,
         parameters=candidate.point,

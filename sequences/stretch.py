@@ -15,9 +15,10 @@ from admf.containers.metrics.annualisation import Annualisation, infer_annualisa
 from admf.containers.report import LaneReport
 from admf.containers.series import SERIES_FILE, LaneSeries, WindowSeries
 from admf.containers.times import iso_utc
+from admf.engine.errors import ConfigError
 from admf.engine.results import WindowResults
 from admf.engine.window import WindowSpec
-from admf.sequences.lanes import make_lane, seeds_of
+from admf.sequences.lanes import lane_id, make_lane, seeds_of
 from admf.sequences.outcome import Outcome, Point
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.settings import PhaseSettings
@@ -203,17 +204,27 @@ class Stretch:
             options: Further fields of the window's `BacktestConfig`.
 
         Returns:
-            A report for each of them, in their order.
+            A report for each of them, in their order; a trial that a setting refuses is among
+            them as a failed one, although it takes part in no window.
+
+        Raises:
+            ConfigError: A setting refuses a parameter set that is no trial.
         """
-        lanes = [
-            msgspec.structs.replace(
-                make_lane(self.settings, it.number, it.point, self.place),
-                carried=it.carried,
-            )
-            for it in candidates
-        ]
-        config = self._backtest(lanes, options or {})
-        return await self.run.run_lanes(self.window(name, config), lanes, role)
+        lanes: list[LaneConfig] = []
+        refused: dict[str, LaneReport] = {}
+        for candidate in candidates:
+            try:
+                lanes.append(self._lane(candidate))
+            except ConfigError as error:
+                if role != "trial":
+                    raise
+                refused[lane_id(candidate.number)] = _refusal(candidate, error)
+        rows: list[LaneReport] = []
+        if lanes:
+            spec = self.window(name, self._backtest(lanes, options or {}))
+            rows = await self.run.run_lanes(spec, lanes, role)
+        reports = refused | {row.lane_id: row for row in rows}
+        return [reports[lane_id(it.number)] for it in candidates]
 
     async def series(self, name: str = "") -> tuple[LaneSeries, ...]:
         """Return the marks and trades of the lanes of a window that ran with ``series``.
@@ -255,6 +266,10 @@ class Stretch:
             seed=self.settings.seed,
         )
 
+    def _lane(self, candidate: Candidate) -> LaneConfig:
+        lane = make_lane(self.settings, candidate.number, candidate.point, self.place)
+        return msgspec.structs.replace(lane, carried=candidate.carried)
+
     def _backtest(
         self, lanes: Sequence[LaneConfig], options: Mapping[str, object]
     ) -> BacktestConfig:
@@ -277,3 +292,13 @@ class Stretch:
 
 def _joined(path: str, name: str) -> str:
     return "/".join(filter(None, (path, name)))
+
+
+def _refusal(candidate: Candidate, error: ConfigError) -> LaneReport:
+    return LaneReport(
+        container_id="",
+        lane_id=lane_id(candidate.number),
+        status="failed",
+        error=str(error),
+        parameters=candidate.point,
+    )

@@ -182,3 +182,8 @@ async def test_hurry_reaches_every_open_window():
         assert ends == []
         manager.hurry(0.001)
     assert len(ends) == 2
+
+
+def test_at_least_one_container_flushes_at_a_time() -> None:
+    with pytest.raises(ValueError, match="flushes_at_once must be at least 1, got 0"):
+        LifecycleManager(registry=Registry(), flushes_at_once=0)

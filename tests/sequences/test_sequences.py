@@ -103,6 +103,49 @@ async def test_a_point_whose_sequence_cannot_run_is_a_failed_trial() -> None:
     assert ran.outcome.trials.failed == 2
 
 
+async def test_a_value_that_a_setting_refuses_is_a_failed_trial() -> None:
+    phase = make_phase("parameter_sweep", parameter_space={"risk.stop_loss_pct": [5, 150]})
+    ran = await run_phase(phase, walk(100))
+    assert ran.outcome.trials == TrialCounts(total=2, completed=1, failed=1)
+    trials = ran.files["trials.json"]["trials"]
+    assert "risk.stop_loss_pct=150" in trials[1]["error"]
+    with pytest.raises(ConfigError, match="stop_loss_pct=150"):
+        await run_phase(make_phase("single_pass"), walk(100), points=({"risk.stop_loss_pct": 150},))
+
+
+async def test_no_cross_validation_without_an_eligible_trial() -> None:
+    phase = make_phase("k_fold", **GRID, k_fold={"folds": 3}, min_trades=1000)
+    ran = await run_phase(phase, walk(150))
+    assert ran.outcome.best_parameters is None
+    assert ran.outcome.out_of_sample == {}
+    assert all(split.parameters is None for split in ran.outcome.report["splits"])
+    assert not any("test" in window for window in ran.windows)
+
+
+async def test_no_stitched_tests_without_an_eligible_trial() -> None:
+    walk_forward = {"train": 60, "test": 30}
+    phase = make_phase("walk_forward", **GRID, walk_forward=walk_forward, min_trades=1000)
+    ran = await run_phase(phase, walk(150))
+    assert ran.outcome.best_parameters is None
+    assert ran.outcome.overfitting is None
+    assert ran.outcome.report["walk_forward_efficiency"] is None
+    assert ran.outcome.report["profitable_windows"] is None
+    assert ran.outcome.report["parameter_stability"] == {}
+
+
+async def test_the_stability_of_categories_has_no_mean() -> None:
+    phase = make_phase(
+        "walk_forward",
+        parameter_space={"mode": ["long_flat", "long_short"]},
+        strategy={"type": "sma_cross", "params": {"fast": 2, "slow": 5}},
+        walk_forward={"train": 60, "test": 30},
+        objective_function={"name": "total_return", "direction": "minimize"},
+    )
+    ran = await run_phase(phase, walk(150))
+    stability = ran.outcome.report["parameter_stability"]["mode"]
+    assert set(stability) == {"distinct", "changes", "most_common", "share"}
+
+
 async def test_a_constraint_keeps_points_from_being_tried() -> None:
     space = {"parameter_space": {"fast": [3, 10], "slow": [8, 13]}, "constraint": "fast < slow"}
     ran = await run_phase(make_phase("parameter_sweep", **space), walk(150))
