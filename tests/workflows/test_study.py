@@ -264,6 +264,36 @@ async def test_a_workflow_may_branch_off(tmp_path: Path) -> None:
     assert list(capped.phases) == ["backtest", "branch_buy_and_hold/backtest"]
 
 
+async def test_an_input_that_has_no_value_fails_its_phase_alone(tmp_path: Path) -> None:
+    phases = {
+        "sweep": {"sequence": "parameter_sweep"},
+        "validation": {
+            "sequence": "single_pass",
+            "inputs": {"data_range": "{sweep.held_out}", "parameters": "{sweep.best_parameters}"},
+        },
+    }
+    result = await runner(tmp_path).run({**BASE, "phases": phases})
+    assert result.phases["sweep"].success
+    validation = result.phases["validation"]
+    assert not validation.success
+    assert validation.summary is None
+    (error,) = validation.errors
+    assert error.startswith("data_range: {sweep.held_out} has no value")
+
+
+async def test_data_that_is_too_short_for_an_inner_sequence_fails_its_phase(tmp_path: Path) -> None:
+    phases = {
+        "outer": {
+            "sequence": "train_test",
+            "train_test": {"inner": "walk_forward"},
+            "walk_forward": {"train": 190, "test": 5},
+        },
+    }
+    result = await runner(tmp_path).run({**BASE, "phases": phases})
+    (error,) = result.phases["outer"].errors
+    assert "walk_forward: no window fits" in error
+
+
 class Breaks(Strategy):
     def targets(self, bars, features):
         raise RuntimeError("broken on purpose")
