@@ -58,6 +58,7 @@ class RunOfPhase:
         metrics: Of the portfolios that the phase is about.
         tests: Of the portfolios that tested what was found.
         failed: Portfolios that failed and were no trials of a search, which may well fail.
+        trial_error: Why the first trial that failed did so; empty if none did.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class RunOfPhase:
         self.metrics = AggregateMetrics()
         self.tests = AggregateMetrics()
         self.failed = 0
+        self.trial_error = ""
         self._phase = phase
         self._workflow_id = workflow_id
         self._store = store
@@ -148,6 +150,7 @@ class RunOfPhase:
 
     def record(self, trial: TrialRecord) -> None:
         """Keep what became of a trial."""
+        self.trial_error = self.trial_error or trial.error or ""
         self._trials.append(msgspec.msgpack.encode(trial))
 
     @property

@@ -36,6 +36,7 @@ class PhaseEnd(NamedTuple):
         tests: Aggregate metrics of the portfolios that tested what was found.
         failed: Portfolios that failed and were no trials of a search.
         trials: Trials of all searches.
+        trial_error: Why the first trial that failed did so; empty if none did.
     """
 
     outcome: Outcome
@@ -43,6 +44,7 @@ class PhaseEnd(NamedTuple):
     tests: AggregateResult
     failed: int
     trials: int
+    trial_error: str
 
 
 class Sequencer:
@@ -126,7 +128,12 @@ class Sequencer:
             )
             outcome = await run.run_sequence(phase.sequence, stretch)
             return PhaseEnd(
-                outcome, run.metrics.result(), run.tests.result(), run.failed, run.trials
+                outcome,
+                run.metrics.result(),
+                run.tests.result(),
+                run.failed,
+                run.trials,
+                run.trial_error,
             )
 
     def _market_data(self, phase: ResolvedPhase) -> MarketData:

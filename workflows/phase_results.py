@@ -47,9 +47,10 @@ def found_nothing(end: PhaseEnd) -> str:
     counts = end.outcome.trials
     if not end.trials or counts.completed:
         return ""
+    first = f"; the first that failed: {end.trial_error}" if end.trial_error else ""
     return (
         f"no parameter set is eligible: of {counts.total} trials {counts.failed} failed or have no "
-        f"objective, {counts.infeasible} break a constraint, {counts.pruned} were pruned"
+        f"objective, {counts.infeasible} break a constraint, {counts.pruned} were pruned{first}"
     )
 
 

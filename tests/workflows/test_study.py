@@ -123,6 +123,14 @@ async def test_what_does_not_depend_on_a_failed_phase_still_runs(tmp_path: Path)
     assert result.phases["alone"].success
 
 
+async def test_a_search_without_result_says_why_its_first_trial_failed(tmp_path: Path) -> None:
+    phases = {"search": {**SEARCH, "parameter_space": {"fast": [30, 40], "slow": [8, 13]}}}
+    result = await runner(tmp_path).run({**BASE, "phases": phases})
+    (error,) = result.phases["search"].errors
+    assert "of 4 trials 4 failed" in error
+    assert "fast must be less than slow, got fast=30 and slow=8" in error
+
+
 async def test_phases_that_do_not_depend_on_each_other_run_side_by_side(tmp_path: Path) -> None:
     hold = {"sequence": "single_pass", "strategy": {"type": "buy_and_hold"}, "parameter_space": {}}
     phases = {"one": hold, "two": hold, "three": {**hold, "depends_on": ["one"]}}
