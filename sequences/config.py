@@ -10,6 +10,7 @@ from msgspec import Meta
 from admf.containers.config import NonNegativeInt, PositiveInt
 
 __all__ = [
+    "Dimension",
     "Direction",
     "Fold",
     "KFoldConfig",
@@ -62,6 +63,10 @@ class ParameterRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     step: int | float | None = None
     log: bool = False
     points: PositiveInt | None = None
+
+
+Dimension: TypeAlias = Annotated[tuple[Scalar, ...], Meta(min_length=1)] | ParameterRange
+"""The values of a parameter: a list of them, or a range."""
 
 
 class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import numpy as np
 
 from admf.engine.errors import ConfigError, Problem
+from admf.sequences.axes import Axis, Choices, Interval
 from admf.sequences.config import Direction, Scalar, SearchConfig
-from admf.sequences.space import Axis, Choices, Interval, ParameterSpace, Point
+from admf.sequences.outcome import Point
+from admf.sequences.space import ParameterSpace
 
 if TYPE_CHECKING:
     import optuna

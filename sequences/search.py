@@ -13,7 +13,7 @@ from anyio import to_thread
 from admf.containers.config import LanePruning
 from admf.containers.report import LaneReport
 from admf.engine.errors import ConfigError, DataError, WindowError
-from admf.sequences.config import Scalar, SearchPruningConfig
+from admf.sequences.config import SearchPruningConfig
 from admf.sequences.expressions import Expression
 from admf.sequences.lanes import lane_id
 from admf.sequences.outcome import Outcome, Point
@@ -121,9 +121,9 @@ class _FixedPoints:
     """The `Sampler` of parameter sets that are known beforehand."""
 
     def __init__(self, points: Sequence[Point]) -> None:
-        self._points = [dict(point) for point in points]
+        self._points = list(points)
 
-    def ask(self, count: int) -> list[dict[str, Scalar]]:
+    def ask(self, count: int) -> list[Point]:
         asked, self._points = self._points[:count], self._points[count:]
         return asked
 

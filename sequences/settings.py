@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from admf.containers.config import (
     DataConfig,
@@ -21,12 +19,11 @@ from admf.containers.config import (
 from admf.engine.retention import TracingConfig
 from admf.engine.window import ResultsStorage
 from admf.sequences.config import (
+    Dimension,
     KFoldConfig,
     MonteCarloConfig,
     ObjectiveConfig,
-    ParameterRange,
     ParameterSweepConfig,
-    Scalar,
     SearchConfig,
     SearchPruningConfig,
     SinglePassConfig,
@@ -34,9 +31,7 @@ from admf.sequences.config import (
     WalkForwardConfig,
 )
 
-__all__ = ["DataRange", "Dimension", "PhaseOptions", "PhaseSettings"]
-
-Dimension: TypeAlias = Annotated[tuple[Scalar, ...], Meta(min_length=1)] | ParameterRange
+__all__ = ["DataRange", "PhaseOptions", "PhaseSettings"]
 
 
 class DataRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,10 +10,10 @@ from typing import Any
 from admf.containers.config import StrategyConfig
 from admf.containers.metrics.catalogue import METRICS
 from admf.engine.errors import ConfigError, did_you_mean
-from admf.sequences.config import ObjectiveConfig, ParameterRange
+from admf.sequences.config import Dimension, ObjectiveConfig, ParameterRange
 from admf.sequences.expressions import Expression
 from admf.sequences.search import space_of
-from admf.sequences.settings import Dimension, PhaseSettings
+from admf.sequences.settings import PhaseSettings
 from admf.sequences.space import ParameterSpace
 from admf.workflows.findings import (
     Finding,

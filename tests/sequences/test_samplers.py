@@ -19,10 +19,11 @@ import pytest
 
 from admf.engine.errors import ConfigError
 from admf.sequences import samplers
-from admf.sequences.config import Direction, ParameterRange, SearchConfig
+from admf.sequences.config import Dimension, Direction, ParameterRange, SearchConfig
 from admf.sequences.expressions import Expression
+from admf.sequences.outcome import Point
 from admf.sequences.samplers import Objectives, Sampler, make_sampler
-from admf.sequences.space import Dimension, ParameterSpace, Point
+from admf.sequences.space import ParameterSpace
 
 Method: TypeAlias = Literal["grid", "random", "sobol", "bayesian"]
 Goal: TypeAlias = Callable[[Any], Objectives]

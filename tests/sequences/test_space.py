@@ -16,9 +16,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from admf.engine.errors import ConfigError
-from admf.sequences.config import ParameterRange, Scalar
+from admf.sequences.axes import Interval
+from admf.sequences.config import Dimension, ParameterRange, Scalar
 from admf.sequences.expressions import Expression
-from admf.sequences.space import Dimension, Interval, ParameterSpace
+from admf.sequences.space import ParameterSpace
 
 
 def span(low: float, high: float, **options: Any) -> ParameterRange:
