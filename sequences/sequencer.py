@@ -106,35 +106,45 @@ class Sequencer:
             StorageError: Results cannot be written.
         """
         data = await to_thread.run_sync(self._market_data, phase)
-        with closing(
-            RunOfPhase(
-                phase,
-                workflow_id,
-                store,
-                registry=self._registry,
-                lifecycle=self._lifecycle,
-                observer=observer,
+        run = RunOfPhase(
+            phase,
+            workflow_id,
+            store,
+            registry=self._registry,
+            lifecycle=self._lifecycle,
+            observer=observer,
+        )
+        with closing(run):
+            outcome = await run.run_sequence(
+                phase.sequence, _whole_phase(phase, workflow_id, data, points, run)
             )
-        ) as run:
-            stretch = Stretch(
-                phase,
-                phase.settings,
-                workflow_id=workflow_id,
-                path="",
-                data=data,
-                steps=steps_of(phase.settings, data.ts),
-                points=points,
-                run=run,
-            )
-            outcome = await run.run_sequence(phase.sequence, stretch)
             return PhaseEnd(
-                outcome,
-                run.metrics.result(),
-                run.tests.result(),
-                run.failed,
-                run.trials,
-                run.trial_error,
+                outcome=outcome,
+                metrics=run.metrics.result(),
+                tests=run.tests.result(),
+                failed=run.failed,
+                trials=run.trials,
+                trial_error=run.trial_error,
             )
 
     def _market_data(self, phase: ResolvedPhase) -> MarketData:
         return self._catalog.load(phase.settings.data, phase.settings.benchmark).market_data
+
+
+def _whole_phase(
+    phase: ResolvedPhase,
+    workflow_id: str,
+    data: MarketData,
+    points: tuple[Point, ...] | None,
+    run: RunOfPhase,
+) -> Stretch:
+    return Stretch(
+        phase,
+        phase.settings,
+        workflow_id=workflow_id,
+        path="",
+        data=data,
+        steps=steps_of(phase.settings, data.ts),
+        points=points,
+        run=run,
+    )
