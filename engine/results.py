@@ -42,6 +42,9 @@ COMMIT_FILE = "phase_summary.json"
 
 T = TypeVar("T")
 
+_MOST_FOLDERS = 64
+"""Folders whose ids are kept apart by more than case; windows come one folder after the other."""
+
 _CONTAINERS = "containers"
 _OWN_NAMES = frozenset(
     [_CONTAINERS, RUN_FILE, COMMIT_FILE, "aggregate_results.json", "all_trades.json"]
@@ -165,9 +168,17 @@ class ResultStore:
         for part in [phase, *window_id.split("/")] if window_id else [phase]:
             if part.lower() in _OWN_NAMES:
                 raise UnsafeIdError(f"{part!r} is a name of the result tree itself: choose another")
-            self._ids.setdefault(path, UniqueIds("phase or window")).add(part)
+            self._siblings(path).add(part)
             path = f"{path}/{part}"
         return WindowResults(self._storage, path)
+
+    def _siblings(self, folder: str) -> UniqueIds:
+        """Return the ids in use in a folder; those of folders long out of use are forgotten."""
+        ids = self._ids.pop(folder, None) or UniqueIds("phase or window")
+        self._ids[folder] = ids
+        if len(self._ids) > _MOST_FOLDERS:
+            del self._ids[next(iter(self._ids))]
+        return ids
 
 
 class WindowResults:

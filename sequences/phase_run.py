@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -151,7 +151,7 @@ class RunOfPhase:
     def record(self, trial: TrialRecord) -> None:
         """Keep what became of a trial."""
         self.trial_error = self.trial_error or trial.error or ""
-        self._trials.append(msgspec.msgpack.encode(trial))
+        self._trials.append(msgspec.json.encode(trial))
 
     @property
     def trials(self) -> int:
@@ -186,7 +186,7 @@ class RunOfPhase:
                 **body,
             }
             if len(self._trials):
-                await results.write(TRIALS_FILE, {"trials": self._records()})
+                await results.write(TRIALS_FILE, {"trials": map(msgspec.Raw, self._trials)})
         await results.write(AGGREGATE_FILE, body)
         await results.commit(msgspec.structs.asdict(self._summary(name, stretch)))
 
@@ -199,10 +199,6 @@ class RunOfPhase:
             "total_trades": main.total_trades + tests.total_trades,
             "containers": main.portfolio_count + tests.portfolio_count,
         }
-
-    def _records(self) -> Iterator[TrialRecord]:
-        for record in self._trials:
-            yield msgspec.msgpack.decode(record, type=TrialRecord)
 
     def _summary(self, name: str, stretch: Stretch) -> WindowSummary:
         return WindowSummary(

@@ -71,15 +71,14 @@ class WalkForwardReport:
             in_sample=self._figures(found.best) if found.best else {},
             out_of_sample=self._figures(test.metrics) if test else {},
         )
-        self._windows.append(msgspec.msgpack.encode(row))
+        self._windows.append(msgspec.json.encode(row))
         self._counts = self._counts + found.trials
         self._returns.take(row)
         self._follow(found)
 
-    def windows(self) -> Iterator[WalkForwardWindow]:
-        """Yield the windows that were taken."""
-        for record in self._windows:
-            yield msgspec.msgpack.decode(record, type=WalkForwardWindow)
+    def windows(self) -> Iterator[msgspec.Raw]:
+        """Return the windows that were taken, one by one, as JSON."""
+        return map(msgspec.Raw, self._windows)
 
     def outcome(self) -> Outcome:
         """Return what all windows say together.

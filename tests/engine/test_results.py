@@ -402,3 +402,13 @@ async def test_the_files_of_a_window_can_be_read_back() -> None:
     again = store.window("phase")
     assert await again.exists("extra.json")
     assert (await again.read("extra.json", dict))["values"] == [1, 2]
+
+
+async def test_ids_are_kept_apart_in_the_folders_in_use_however_many_there_were() -> None:
+    store = ResultStore(MemoryStorage(), "run")
+    for number in range(200):
+        store.window("phase", f"wf_{number}/train")
+    with pytest.raises(UnsafeIdError, match="only by case"):
+        store.window("phase", "WF_7")
+    with pytest.raises(UnsafeIdError, match="only by case"):
+        store.window("phase", "wf_199/Train")
