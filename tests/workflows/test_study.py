@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import anyio
 import msgspec
 import pytest
 
 from admf.containers.strategies.base import Strategy
 from admf.engine.errors import ConfigError
+from admf.sequences.outcome import Outcome
 from admf.sequences.phase import PhaseConfig
 from admf.sequences.settings import PhaseOptions
 from admf.workflows.experiment import Experiment
@@ -131,17 +133,31 @@ async def test_a_search_without_result_says_why_its_first_trial_failed(tmp_path:
     assert "fast must be less than slow, got fast=30 and slow=8" in error
 
 
+class Meets:
+    """A sequence that ends only once two of its kind run at the same time."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self._both = anyio.Event()
+
+    async def run(self, stretch) -> Outcome:
+        self.order.append(stretch.phase.name)
+        if len(self.order) == 2:
+            self._both.set()
+        await self._both.wait()
+        return await stretch.run_sequence("single_pass")
+
+
 async def test_phases_that_do_not_depend_on_each_other_run_side_by_side(tmp_path: Path) -> None:
-    hold = {"sequence": "single_pass", "strategy": {"type": "buy_and_hold"}, "parameter_space": {}}
-    phases = {"one": hold, "two": hold, "three": {**hold, "depends_on": ["one"]}}
-    seen: list[str] = []
-    experiment = {**BASE, "phases": phases, "block_size": 10}
-    await runner(tmp_path).run(experiment, on_progress=lambda it: seen.append(it.phase))
-    first = {name: seen.index(name) for name in phases}
-    last = {name: len(seen) - 1 - seen[::-1].index(name) for name in phases}
-    assert first["two"] < last["one"]
-    assert first["one"] < last["two"]
-    assert first["three"] > last["one"]
+    phase = {"sequence": "meets", "strategy": {"type": "buy_and_hold"}, "parameter_space": {}}
+    phases = {"one": phase, "two": phase, "three": {**phase, "depends_on": ["one"]}}
+    host, meets = runner(tmp_path), Meets()
+    host.registry.register("sequences", "meets", meets)
+    with anyio.fail_after(30):
+        result = await host.run({**BASE, "phases": phases})
+    assert result.status == "completed"
+    assert set(meets.order[:2]) == {"one", "two"}
+    assert meets.order[2:] == ["three"]
 
 
 async def test_phases_on_disk_and_in_memory_live_side_by_side(tmp_path: Path) -> None:
