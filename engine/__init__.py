@@ -42,7 +42,7 @@ from admf.engine.events import (
 )
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
-from admf.engine.results import Document, ResultStore, WindowResults, verify_window
+from admf.engine.results import Document, ResultStore, WindowResults
 from admf.engine.retention import (
     BUILT_IN_POLICIES,
     Minimal,
@@ -59,7 +59,9 @@ from admf.engine.summary import ContainerSummary, WindowSummary
 from admf.engine.teardown import Deadlines
 from admf.engine.topology import Resources, Topology, TopologyBuilder
 from admf.engine.tracer import EventTracer, Sink, TracerSummary, resolve_types
-from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.engine.verification import verify_window
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 
 __all__ = [
     "BUILT_IN_POLICIES",

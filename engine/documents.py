@@ -10,15 +10,21 @@ import msgspec
 from anyio import to_thread
 
 from admf.engine.encoding import iter_json
-from admf.engine.errors import TornFileError
+from admf.engine.errors import MissingFileError, StorageError, TornFileError
+from admf.engine.local_folder import LocalFolder
+from admf.engine.packing import SUFFIXES, Compression, Packer, check_seal, unpacked
 from admf.engine.storage import Storage
 
 __all__ = [
     "SCHEMA_VERSION",
     "DocumentHead",
     "FileRecord",
+    "find_document",
     "is_whole",
+    "plain_name",
     "read_document",
+    "read_document_from",
+    "record_of",
     "write_document",
 ]
 
@@ -42,24 +48,36 @@ class FileRecord(msgspec.Struct, frozen=True):
 
 
 async def write_document(
-    storage: Storage, folder: str, name: str, body: Mapping[str, object]
+    storage: Storage,
+    folder: str,
+    name: str,
+    body: Mapping[str, object],
+    compression: Compression = "none",
 ) -> FileRecord:
-    """Store a document, headed by its ``schema_version``, whole or not at all.
+    """Store a document, whole or not at all, with ``schema_version`` first and a checksum last.
 
     Args:
         storage: Where to keep it.
         folder: A path in the storage, which the record's path is relative to.
-        name: Path of the file in the folder.
+        name: Path of the document in the folder; that of the file also tells the compression.
         body: The fields; see `admf.engine.encoding.iter_json`.
+        compression: Of the file.
 
     Raises:
         StorageError: It cannot be encoded or written; an earlier file is still whole.
     """
+    name += SUFFIXES[compression]
     path = f"{folder}/{name}"
-    fingerprint = _Fingerprint()
-    chunks = iter_json({"schema_version": SCHEMA_VERSION, **body}, storage.locate(path))
-    await storage.write_atomic(path, fingerprint.of(chunks))
-    return FileRecord(name, fingerprint.size, fingerprint.sha256.hexdigest())
+    packer = Packer(compression)
+    texts = iter_json({"schema_version": SCHEMA_VERSION, **body}, storage.locate(path))
+    await storage.write_atomic(path, _packed(texts, packer))
+    return FileRecord(name, packer.size, packer.sha256)
+
+
+def _packed(texts: Iterable[bytes], packer: Packer) -> Iterator[bytes]:
+    for text in texts:
+        yield packer.add(text)
+    yield packer.finish()
 
 
 async def read_document(storage: Storage, path: str, kind: type[T]) -> T:
@@ -67,21 +85,62 @@ async def read_document(storage: Storage, path: str, kind: type[T]) -> T:
 
     Args:
         storage: Where it is kept.
-        path: Its file.
+        path: Its file, without the suffix of its compression.
         kind: What to decode it as: a Struct with the fields that matter, or a plain dict.
 
     Raises:
-        TornFileError: The file is not whole, or was not written by admf.
+        MissingFileError: There is none.
+        TornFileError: The file is not as it was written, or was not written by admf.
+        StorageError: It cannot be read, or was written by a later version.
+    """
+    missing: MissingFileError | None = None
+    for compression, suffix in SUFFIXES.items():
+        try:
+            content = await storage.read(path + suffix)
+        except MissingFileError as error:
+            missing = missing or error
+        else:
+            return _document(content, compression, storage.locate(path + suffix), kind)
+    raise missing or MissingFileError(path)
+
+
+def read_document_from(folder: LocalFolder, path: str, kind: type[T]) -> T:
+    """Return a document that is stored in a local folder; blocks, otherwise as `read_document`."""
+    missing: MissingFileError | None = None
+    for compression, suffix in SUFFIXES.items():
+        try:
+            content = folder.read(path + suffix)
+        except MissingFileError as error:
+            missing = missing or error
+        else:
+            return _document(content, compression, str(folder.locate(path + suffix)), kind)
+    raise missing or MissingFileError(path)
+
+
+async def find_document(storage: Storage, path: str) -> bool:
+    """Whether there is a document, compressed or not."""
+    for suffix in SUFFIXES.values():
+        if await storage.exists(path + suffix):
+            return True
+    return False
+
+
+def plain_name(path: str) -> str:
+    """Return the path of a document without the suffix of its compression."""
+    for suffix in filter(None, SUFFIXES.values()):
+        path = path.removesuffix(suffix)
+    return path
+
+
+async def record_of(storage: Storage, folder: str, name: str) -> FileRecord:
+    """Return what a file is now, by its path in a folder.
+
+    Raises:
         StorageError: It cannot be read.
     """
-    content = await storage.read(path)
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TornFileError(
-            f"{storage.locate(path)} is damaged or was not written by admf: {error}; "
-            "restore it, or run again with --overwrite"
-        ) from error
+    content = await storage.read(f"{folder}/{name}")
+    digest = await to_thread.run_sync(hashlib.sha256, content)
+    return FileRecord(name, len(content), digest.hexdigest())
 
 
 async def is_whole(storage: Storage, folder: str, file: FileRecord) -> bool:
@@ -90,20 +149,22 @@ async def is_whole(storage: Storage, folder: str, file: FileRecord) -> bool:
     Raises:
         StorageError: It cannot be read.
     """
-    content = await storage.read(f"{folder}/{file.path}")
-    digest = await to_thread.run_sync(hashlib.sha256, content)
-    return digest.hexdigest() == file.sha256
+    return await record_of(storage, folder, file.path) == file
 
 
-class _Fingerprint:
-    """Size and SHA-256 of the chunks that passed through."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-
-    def of(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self.size += len(chunk)
-            self.sha256.update(chunk)
-            yield chunk
+def _document(content: bytes, compression: Compression, place: str, kind: type[T]) -> T:
+    try:
+        text = unpacked(content, compression)
+        check_seal(text)
+        found = msgspec.json.decode(text, type=DocumentHead).schema_version
+        if found == SCHEMA_VERSION:
+            return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise TornFileError(
+            f"{place} is damaged or was not written by admf: {error}; "
+            "restore it, or run again with --overwrite"
+        ) from error
+    raise StorageError(
+        f"{place} has format {found}, which this version does not know (it writes "
+        f"{SCHEMA_VERSION}): read it with the version of admf that wrote it"
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -17,15 +17,18 @@ __all__ = ["CHUNK_RECORDS", "CHUNK_VALUES", "iter_json"]
 T = TypeVar("T")
 Piece: TypeAlias = tuple[bytes, int]
 
-CHUNK_RECORDS = 1_000
-CHUNK_VALUES = 20_000
-"""Values in a chunk: 1,000 records of up to 20 fields, less than a millisecond of encoding."""
+CHUNK_RECORDS = 270
+CHUNK_VALUES = 8_000
+"""Values in a chunk: about 150 KB of text, and a millisecond or two to gather and encode them."""
+
+MOST_TAKEN = 1_024
+"""Items that are taken out of an iterator at the start."""
 
 _ATOMS = frozenset([str, int, float, bool, type(None)])
 
 
 def iter_json(body: Mapping[str, object], name: str) -> Iterator[bytes]:
-    """Encode a document as JSON on one line, in chunks that each take a millisecond or less.
+    """Encode a document as JSON on one line, in chunks that each take a millisecond or two.
 
     Keys keep their order. NaN and the infinities become null at any depth. Numpy arrays and
     scalars, msgspec Structs, and iterators of values (read once, never held as a whole) may stand
@@ -44,7 +47,7 @@ def iter_json(body: Mapping[str, object], name: str) -> Iterator[bytes]:
     parts: list[bytes] = []
     waiting = 0
     try:
-        for part, weight in _pieces(body):
+        for part, weight in _pieces(_taken(body)):
             parts.append(part)
             waiting += weight
             if waiting >= CHUNK_VALUES:
@@ -57,20 +60,31 @@ def iter_json(body: Mapping[str, object], name: str) -> Iterator[bytes]:
     yield b"".join(parts)
 
 
+def _taken(value: object) -> object:
+    """Return a document whose short iterators are lists: what is held is encoded in fewer steps."""
+    if isinstance(value, Iterator):
+        source = cast("Iterator[object]", value)
+        first = list(islice(source, MOST_TAKEN))
+        return first if len(first) < MOST_TAKEN else chain(first, source)
+    if isinstance(value, dict):
+        fields = cast("dict[object, object]", value)
+        return {key: it if type(it) in _ATOMS else _taken(it) for key, it in fields.items()}
+    return value
+
+
 class _NoJsonFormError(Exception):
     """A value cannot be written."""
 
 
 def _pieces(value: object) -> Iterator[Piece]:
-    if _is_array(value) and value.ndim:
+    """Encode a document, or a value that weighs more than a chunk."""
+    if _is_array(value):
         yield from _enclosed(b"[", _array_pieces(value), b"]")
     elif isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
         yield from _enclosed(b"{", _member_pieces(items), b"}")
-    elif isinstance(value, (list, tuple, Iterator)):
+    else:  # nothing else weighs more than a chunk
         yield from _enclosed(b"[", _item_pieces(cast("Iterable[object]", value)), b"]")
-    else:
-        yield _encode(value), 1
 
 
 def _enclosed(opening: bytes, pieces: Iterator[Piece], closing: bytes) -> Iterator[Piece]:
@@ -89,7 +103,7 @@ def _array_pieces(array: NDArray[Any]) -> Iterator[Piece]:
 
 def _item_pieces(items: Iterable[object]) -> Iterator[Piece]:
     separator = b""
-    for batch, weight in _batches(items):
+    for batch, weight in _batches(items, _weight):
         yield separator, 0
         separator = b","
         if weight > CHUNK_VALUES:
@@ -100,7 +114,7 @@ def _item_pieces(items: Iterable[object]) -> Iterator[Piece]:
 
 def _member_pieces(items: Iterable[tuple[object, object]]) -> Iterator[Piece]:
     separator = b""
-    for batch, weight in _batches(items):
+    for batch, weight in _batches(items, _weight_of_member):
         yield separator, 0
         separator = b","
         if weight > CHUNK_VALUES:
@@ -111,21 +125,28 @@ def _member_pieces(items: Iterable[tuple[object, object]]) -> Iterator[Piece]:
             yield _encode(dict(batch))[1:-1], weight
 
 
-def _batches(items: Iterable[T]) -> Iterator[tuple[list[T], int]]:
+def _batches(items: Iterable[T], weigh: Callable[[T], int]) -> Iterator[tuple[list[T], int]]:
     """Group consecutive items into batches no larger than a chunk; a larger item stands alone."""
     source = iter(items)
     while batch := list(islice(source, CHUNK_RECORDS)):
-        yield from _halves(batch)
+        weight = _weight_of_like(batch)
+        if 0 < weight <= CHUNK_VALUES:
+            yield batch, weight
+        else:
+            yield from _parts(batch, weigh)
 
 
-def _halves(batch: list[T]) -> Iterator[tuple[list[T], int]]:
-    weight = _weight(batch)
-    if weight <= CHUNK_VALUES or len(batch) == 1:
-        yield batch, weight
-    else:
-        middle = len(batch) // 2
-        yield from _halves(batch[:middle])
-        yield from _halves(batch[middle:])
+def _parts(batch: list[T], weigh: Callable[[T], int]) -> Iterator[tuple[list[T], int]]:
+    part: list[T] = []
+    total = 0
+    for item in batch:
+        weight = weigh(item)
+        if part and total + weight > CHUNK_VALUES:
+            yield part, total
+            part, total = [], 0
+        part.append(item)
+        total += weight
+    yield part, total
 
 
 def _weight(value: object) -> int:
@@ -133,27 +154,43 @@ def _weight(value: object) -> int:
     if type(value) in _ATOMS:
         return 1
     if isinstance(value, msgspec.Struct):
-        return len(value.__struct_fields__)
-    if _is_array(value):
-        return max(1, value.size)
+        return min(len(value.__struct_fields__), CHUNK_VALUES)  # it is not cut
     if isinstance(value, (list, tuple)):
         return _weight_of_all(cast("Sequence[object]", value))
     if isinstance(value, (dict, Mapping)):
         return _weight_of_all(cast("Mapping[object, object]", value).values())
+    if _is_array(value):
+        return max(1, value.size)
     if isinstance(value, (set, frozenset)):
         raise _NoJsonFormError("a set has no order to write it in: sort it into a list first")
     return CHUNK_VALUES + 1 if isinstance(value, Iterator) else 1
 
 
+def _weight_of_member(member: tuple[object, object]) -> int:
+    return _weight(member[1])
+
+
 def _weight_of_all(values: Collection[object]) -> int:
-    if _ATOMS.issuperset(map(type, values)):
-        return 1 + len(values)
-    total = 1
+    total = 1 + _weight_of_like(values)
+    if total > 1:
+        return total
     for value in values:
         total += _weight(value)
         if total > CHUNK_VALUES:
             break
     return total
+
+
+def _weight_of_like(values: Collection[object]) -> int:
+    """Return the weight of values that are all plain, or all of one Struct; of others 0."""
+    kinds = set(map(type, values))
+    if kinds <= _ATOMS:
+        return len(values)
+    if len(kinds) == 1:
+        (kind,) = kinds
+        if issubclass(kind, msgspec.Struct):
+            return len(kind.__struct_fields__) * len(values)
+    return 0
 
 
 def _is_array(value: object) -> TypeGuard[NDArray[Any]]:

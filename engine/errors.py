@@ -11,8 +11,11 @@
      |    +-- HandlerError      a handler raised while an event was delivered
      |    +-- UserCodeError     the user's own code raised; names its file and line
      |    +-- DeadlineError     a lifecycle step overran its share of the deadline
+     |    +-- MemoryLimitError  a window was ended because memory ran out
      +-- StorageError           results cannot be written or read (exit code 6)
+     |    +-- FolderInUseError  another run is writing into a result folder
      |    +-- ResultExistsError a result folder exists and may not be touched
+     |    +-- MissingFileError  a stored file is not there
      |    +-- TornFileError     a stored file is cut, flipped or foreign
      +-- BusError               the bus was used outside its contract
      |    +-- BusClosedError
@@ -34,7 +37,10 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DeadlineError",
+    "FolderInUseError",
     "HandlerError",
+    "MemoryLimitError",
+    "MissingFileError",
     "Problem",
     "QueueFullError",
     "RegistryError",
@@ -167,14 +173,26 @@ class DeadlineError(WindowError):
     """A lifecycle step overran its share of the deadline."""
 
 
+class MemoryLimitError(WindowError):
+    """A window was ended because memory ran out; a run that is resumed runs it again."""
+
+
 class StorageError(AdmfError):
     """Results cannot be written or read."""
 
     exit_code = 6
 
 
+class FolderInUseError(StorageError):
+    """Another run is writing into a result folder."""
+
+
 class ResultExistsError(StorageError):
     """A result folder exists and may not be touched without being told to."""
+
+
+class MissingFileError(StorageError):
+    """A stored file is not there."""
 
 
 class TornFileError(StorageError):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-from admf.engine.errors import StorageError
+from admf.engine.errors import MissingFileError, StorageError
 
 __all__ = [
     "TEMP_SUFFIX",
@@ -27,12 +27,14 @@ __all__ = [
     "read_file",
     "storage_error",
     "sync_folder",
+    "temporary_name",
 ]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 TEMP_SUFFIX = ".tmp"
+
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -64,13 +66,19 @@ class SystemCall(Protocol):
 def storage_error(task: str, place: str, error: OSError) -> StorageError:
     """Say what could not be done, where, why, and how to mend it."""
     number = error.errno or 0
+    kind = MissingFileError if number == errno.ENOENT else StorageError
     reason = f"{error.strerror or error} [{errno.errorcode.get(number, number)}]"
     remedy = _REMEDIES.get(number, "mend the cause and run again")
-    return StorageError(f"cannot {task} {place}: {reason}; {remedy}")
+    return kind(f"cannot {task} {place}: {reason}; {remedy}")
+
+
+def temporary_name(name: str) -> str:
+    """Return the name of a file that is swept if it is left behind."""
+    return f".{name}{TEMP_SUFFIX}"
 
 
 def is_temporary(path: str) -> bool:
-    """Whether a path is that of a `Draft` that was not, or not yet, published."""
+    """Whether a path is that of a `Draft` that is not published, or of what else is swept."""
     name = path.rpartition("/")[2]
     return name.startswith(".") and name.endswith(TEMP_SUFFIX)
 
@@ -83,14 +91,18 @@ class Draft:
     so a failed fsync is never followed by another on the same file.
 
     Args:
-        target: The file to replace, in a folder that exists.
+        target: The file to replace.
         call: How to reach the operating system.
+        prepare: Makes the folder it is in; not needed if that exists.
     """
 
-    def __init__(self, target: Path, call: SystemCall) -> None:
+    def __init__(
+        self, target: Path, call: SystemCall, prepare: Callable[[], object] | None = None
+    ) -> None:
         self._target = target
-        self._temp = target.with_name(f".{target.name}.{os.urandom(8).hex()}{TEMP_SUFFIX}")
+        self._temp = target.with_name(temporary_name(f"{target.name}.{os.urandom(8).hex()}"))
         self._call = call
+        self._prepare = prepare
         self._descriptor = -1
         self._lock = threading.Lock()
         self._working = False
@@ -99,6 +111,8 @@ class Draft:
     def open(self) -> None:
         """Create the temporary file."""
         with self._work():
+            if self._prepare is not None:
+                self._prepare()
             self._descriptor = self._call(os.open, self._temp, _CREATE, 0o666)
 
     def write(self, data: bytes) -> None:

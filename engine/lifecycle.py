@@ -5,11 +5,13 @@ from __future__ import annotations
 from weakref import WeakSet
 
 from admf.engine.clock import Clock, SimulatedClock
+from admf.engine.memory_guard import MemoryGuard
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.teardown import Deadlines
 from admf.engine.topology import Resources
-from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 
 __all__ = ["LifecycleManager"]
 
@@ -24,6 +26,7 @@ class LifecycleManager:
         resources: What the windows share.
         deadlines: How long the steps of a teardown may take.
         flushes_at_once: Containers of a window that write their results side by side.
+        memory: Looks after the memory of windows with ``results_storage: auto``.
 
     Raises:
         ValueError: ``flushes_at_once`` is less than 1.
@@ -37,6 +40,7 @@ class LifecycleManager:
         resources: Resources | None = None,
         deadlines: Deadlines | None = None,
         flushes_at_once: int = 4,
+        memory: MemoryGuard | None = None,
     ) -> None:
         if flushes_at_once < 1:
             raise ValueError(f"flushes_at_once must be at least 1, got {flushes_at_once}")
@@ -45,6 +49,7 @@ class LifecycleManager:
         self._resources = resources or Resources()
         self._deadlines = deadlines or Deadlines()
         self._flushes_at_once = flushes_at_once
+        self._memory = memory
         self._windows: WeakSet[ExecutionWindow] = WeakSet()
 
     def window(self, spec: WindowSpec, results: WindowResults) -> ExecutionWindow:
@@ -62,6 +67,7 @@ class LifecycleManager:
             resources=self._resources,
             deadlines=self._deadlines,
             flushes_at_once=self._flushes_at_once,
+            memory=self._memory,
         )
         self._windows.add(window)
         return window

@@ -6,48 +6,54 @@
     <run>/<phase>/[<window>/]containers/<container>_results.json
     <run>/<phase>/[<window>/]aggregate_results.json, all_trades.json
     <run>/<phase>/[<window>/]phase_summary.json      written last: the commit record
+
+With compression, the files of a window but for its commit record end in ``.gz`` or ``.zst``. The
+record of a folder with windows below it lists their records too, so that of a phase covers it all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 import msgspec
+from anyio import to_thread
 
 from admf.engine.documents import (
     DocumentHead,
     FileRecord,
-    is_whole,
+    find_document,
     read_document,
+    record_of,
     write_document,
 )
 from admf.engine.errors import ResultExistsError, TornFileError, UnsafeIdError
+from admf.engine.files import temporary_name
 from admf.engine.ids import UniqueIds, check_id, check_id_path
+from admf.engine.journal import Journal
+from admf.engine.lock import LOCK_FOLDER
+from admf.engine.packing import Compression
 from admf.engine.storage import Storage
+from admf.engine.verification import COMMIT_FILE, CONTAINERS, verify_window
 
 __all__ = [
-    "COMMIT_FILE",
     "RUN_FILE",
     "Document",
     "ResultStore",
-    "WindowCheck",
     "WindowResults",
-    "verify_window",
+    "trace_path",
 ]
 
 RUN_FILE = "run.json"
-COMMIT_FILE = "phase_summary.json"
 
 T = TypeVar("T")
 
 _MOST_FOLDERS = 64
 """Folders whose ids are kept apart by more than case; windows come one folder after the other."""
 
-_CONTAINERS = "containers"
 _OWN_NAMES = frozenset(
-    [_CONTAINERS, RUN_FILE, COMMIT_FILE, "aggregate_results.json", "all_trades.json"]
+    [CONTAINERS, RUN_FILE, COMMIT_FILE, "aggregate_results.json", "all_trades.json"]
 )
 
 
@@ -57,30 +63,14 @@ class Document(msgspec.Struct, frozen=True):
     Args:
         container_id: Names the file.
         body: JSON-able fields in the order in which they are to stand, small ones first; see
-            `admf.engine.encoding.iter_json` for what may be in it.
+            `admf.engine.encoding.iter_json` for what may be in it. Iterators may be read in another
+            thread.
+        trace: Its trace, which becomes one of the files of the window; None without one.
     """
 
     container_id: str
     body: Mapping[str, object]
-
-
-class WindowCheck(msgspec.Struct, frozen=True):
-    """How a window's files compare with its commit record.
-
-    Args:
-        committed: There is a readable commit record.
-        missing: Paths that it lists and that are not there.
-        torn: Paths whose content is not what was written, in the window's folder.
-    """
-
-    committed: bool
-    missing: tuple[str, ...] = ()
-    torn: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every file is there as it was written."""
-        return self.committed and not self.missing and not self.torn
+    trace: Journal | None = None
 
 
 class ResultStore:
@@ -114,30 +104,34 @@ class ResultStore:
         """
         store = cls(storage, run_dir)
         await _refuse_inside_another(storage, run_dir)
-        parent, slash, name = run_dir.rpartition("/")
-        aside = f"{parent}{slash}.{name}.replaced"
-        if await storage.exists(aside):
-            await _finish_replacement(storage, run_dir, aside)
+        await cls.recover(storage, run_dir)
+        aside = _aside(run_dir)
         if overwrite and await storage.exists(run_dir):
             await _refuse_foreign(storage, run_dir)
             await storage.move(run_dir, aside)
         if not await storage.make_dir(run_dir):
             raise ResultExistsError(
-                f"results exist in {store.location}: give --overwrite to replace them, "
-                "or another results_dir"
+                f"results exist in {store.location}: give --resume to go on from them, "
+                "--overwrite to replace them, or another results_dir"
             )
         await storage.remove_tree(aside)
         return store
 
     @classmethod
-    async def open(cls, storage: Storage, run_dir: str) -> ResultStore:
-        """Continue a run of which nobody else is the writer; sweeps what its last writer left.
+    async def recover(cls, storage: Storage, run_dir: str) -> None:
+        """Complete what a process that died while it replaced a run began, or take it back."""
+        aside = _aside(run_dir)
+        if not await storage.exists(aside):
+            return
+        if await storage.exists(run_dir):
+            await storage.remove_tree(aside)
+        else:
+            await storage.move(aside, run_dir)
 
-        Raises:
-            StorageError: There is no run in the folder.
-        """
+    @classmethod
+    async def open(cls, storage: Storage, run_dir: str) -> ResultStore:
+        """Continue a run of which nobody else is the writer; sweeps what its last writer left."""
         store = cls(storage, run_dir)
-        await read_document(storage, f"{run_dir}/{RUN_FILE}", DocumentHead)
         await storage.sweep(run_dir)
         return store
 
@@ -146,16 +140,23 @@ class ResultStore:
         """Where the folder is, for people."""
         return self._storage.locate(self.path)
 
+    async def forget(self, phase: str) -> None:
+        """Remove the results of a phase, if there are any."""
+        await self._storage.remove_tree(f"{self.path}/{check_id(phase, 'phase name')}")
+
     async def write_run(self, body: Mapping[str, object]) -> None:
         """Write ``run.json``; may be repeated as the run goes on."""
         await write_document(self._storage, self.path, RUN_FILE, body)
 
-    def window(self, phase: str, window_id: str = "") -> WindowResults:
+    def window(
+        self, phase: str, window_id: str = "", compression: Compression = "none"
+    ) -> WindowResults:
         """Return the results of one execution window.
 
         Args:
             phase: Name of the phase.
             window_id: May be nested (``mc_003/wf_012``); empty if the phase has a single window.
+            compression: Of its files.
 
         Raises:
             UnsafeIdError: A part of an id cannot be a folder name, or differs from one in use only
@@ -170,7 +171,7 @@ class ResultStore:
                 raise UnsafeIdError(f"{part!r} is a name of the result tree itself: choose another")
             self._siblings(path).add(part)
             path = f"{path}/{part}"
-        return WindowResults(self._storage, path)
+        return WindowResults(self._storage, path, compression)
 
     def _siblings(self, folder: str) -> UniqueIds:
         """Return the ids in use in a folder; those of folders long out of use are forgotten."""
@@ -182,18 +183,21 @@ class ResultStore:
 
 
 class WindowResults:
-    """The files of one execution window.
+    """The files of one execution window, or of a sequence that runs windows below its folder.
 
     Args:
         storage: Where they are kept.
-        path: The window's folder in the storage.
+        path: The folder in the storage.
+        compression: Of all files but the commit record.
     """
 
-    def __init__(self, storage: Storage, path: str) -> None:
+    def __init__(self, storage: Storage, path: str, compression: Compression = "none") -> None:
         self._storage = storage
         self.path = path
+        self._compression: Compression = compression
         self._ids = UniqueIds("container id")
         self._files: dict[str, FileRecord] = {}
+        self._committed: FileRecord | None = None
 
     @property
     def location(self) -> str:
@@ -210,7 +214,9 @@ class WindowResults:
         container_id = check_id(document.container_id, "container id")
         self._ids.add(container_id)
         body = {"container_id": container_id, **document.body}
-        await self._write(f"{_CONTAINERS}/{container_id}_results.json", body)
+        if document.trace is not None:
+            await self._keep_trace(container_id, document.trace)
+        await self._write(f"{CONTAINERS}/{container_id}_results.json", body)
 
     async def write(self, name: str, body: Mapping[str, object]) -> None:
         """Write another file of the window, e.g. ``all_trades.json``.
@@ -219,13 +225,25 @@ class WindowResults:
             UnsafeIdError: The name cannot be a file name, or is taken by the result tree itself.
             StorageError: It cannot be written; an earlier file of that name is still whole.
         """
-        if check_id(name, "file name").lower() in {COMMIT_FILE, _CONTAINERS}:
+        if check_id(name, "file name").lower() in {COMMIT_FILE, CONTAINERS}:
             raise UnsafeIdError(f"file name {name!r} is taken by the result tree: choose another")
         await self._write(name, body)
 
+    def scratch(self, container_id: str, name: str) -> Journal:
+        """Return a file for what a container cannot keep in memory; it is no result.
+
+        Who asked for it is to discard it; what a killed process leaves of it is swept.
+        """
+        name = temporary_name(f"{container_id}_{name}")
+        return self._storage.journal(f"{self.path}/{CONTAINERS}/{name}")
+
+    def trace(self, container_id: str) -> Journal:
+        """Return ``containers/<container_id>_trace.frames`` to append to; see `Document`."""
+        return self._storage.journal(f"{self.path}/{trace_path(container_id)}")
+
     async def exists(self, name: str) -> bool:
         """Whether a file of the window is there."""
-        return await self._storage.exists(f"{self.path}/{name}")
+        return await find_document(self._storage, f"{self.path}/{name}")
 
     async def read(self, name: str, kind: type[T]) -> T:
         """Return a file of the window, decoded as ``kind``.
@@ -236,51 +254,74 @@ class WindowResults:
         """
         return await read_document(self._storage, f"{self.path}/{name}", kind)
 
-    async def commit(self, summary: Mapping[str, object]) -> None:
-        """Write the commit record: the summary, then every file of the window. Comes last."""
+    async def commit(
+        self, summary: Mapping[str, object], windows: Iterable[FileRecord] = ()
+    ) -> None:
+        """Write the commit record: the summary, then every file of the window. Comes last.
+
+        Args:
+            summary: What it says besides.
+            windows: The commit records of the windows below this folder; see `record_below`.
+        """
         files = [self._files[path] for path in sorted(self._files)]
-        await write_document(self._storage, self.path, COMMIT_FILE, {**summary, "files": files})
+        body = {**summary, "files": files, "windows": iter(windows)}
+        self._committed = await write_document(self._storage, self.path, COMMIT_FILE, body)
+
+    def record_below(self, above: WindowResults) -> FileRecord | None:
+        """Return the commit record, as one in a folder above tells of it; None without one."""
+        if self._committed is None:
+            return None
+        folder = self.path.removeprefix(f"{above.path}/")
+        return msgspec.structs.replace(self._committed, path=f"{folder}/{COMMIT_FILE}")
+
+    async def withdraw(self) -> None:
+        """Remove the commit record of an earlier run, before files that it lists are replaced."""
+        await self._storage.remove(f"{self.path}/{COMMIT_FILE}")
+
+    async def kept(self, fingerprint: str, kind: type[T]) -> T | None:
+        """Return the commit record of an earlier run if the window came to its end in that.
+
+        Args:
+            fingerprint: What the window was to compute.
+            kind: What to decode the record as.
+
+        Returns:
+            None if there is no record, it is of something else, or a file is not as it was written.
+        """
+        if not (await verify_window(self._storage, self.path)).complete:
+            return None
+        head = await self.read(COMMIT_FILE, _WindowHead)
+        if head.status != "completed" or head.fingerprint != fingerprint:
+            return None
+        self._committed = await record_of(self._storage, self.path, COMMIT_FILE)
+        return await self.read(COMMIT_FILE, kind)
+
+    async def _keep_trace(self, container_id: str, journal: Journal) -> None:
+        """Make a trace durable, and one of the files of the window."""
+        path = trace_path(container_id)
+        await to_thread.run_sync(journal.sync)
+        self._files[path] = await record_of(self._storage, self.path, path)
 
     async def _write(self, path: str, body: Mapping[str, object]) -> None:
-        self._files[path] = await write_document(self._storage, self.path, path, body)
+        self._files[path] = await write_document(
+            self._storage, self.path, path, body, self._compression
+        )
 
 
-async def verify_window(storage: Storage, path: str) -> WindowCheck:
-    """Compare the files of a window with its commit record, byte by byte.
-
-    Args:
-        storage: Where it is kept.
-        path: The window's folder, as in `WindowResults.path`.
-
-    Raises:
-        StorageError: A file is there and cannot be read.
-    """
-    if not await storage.exists(f"{path}/{COMMIT_FILE}"):
-        return WindowCheck(committed=False)
-    try:
-        record = await read_document(storage, f"{path}/{COMMIT_FILE}", _CommitRecord)
-    except TornFileError:
-        return WindowCheck(committed=False, torn=(COMMIT_FILE,))
-    missing: list[str] = []
-    torn: list[str] = []
-    for file in record.files:
-        if not await storage.exists(f"{path}/{file.path}"):
-            missing.append(file.path)
-        elif not await is_whole(storage, path, file):
-            torn.append(file.path)
-    return WindowCheck(committed=True, missing=tuple(missing), torn=tuple(torn))
+class _WindowHead(msgspec.Struct, frozen=True):
+    status: str
+    fingerprint: str = ""
 
 
-class _CommitRecord(DocumentHead, frozen=True):
-    files: tuple[FileRecord, ...]
+def trace_path(container_id: str) -> str:
+    """Return the path of a container's trace in the folder of its window."""
+    return f"{CONTAINERS}/{container_id}_trace.frames"
 
 
-async def _finish_replacement(storage: Storage, run_dir: str, aside: str) -> None:
-    """Complete what a process that died while replacing a run began, or take it back."""
-    if await storage.exists(run_dir):
-        await storage.remove_tree(aside)
-    else:
-        await storage.move(aside, run_dir)
+def _aside(run_dir: str) -> str:
+    """Return where a run stands while it is replaced."""
+    parent, slash, name = run_dir.rpartition("/")
+    return f"{parent}{slash}.{name}.replaced"
 
 
 async def _refuse_inside_another(storage: Storage, run_dir: str) -> None:
@@ -294,8 +335,9 @@ async def _refuse_inside_another(storage: Storage, run_dir: str) -> None:
 
 async def _refuse_foreign(storage: Storage, run_dir: str) -> None:
     """Raise if a folder holds anything, and not a run of admf."""
-    if not await storage.list_files(run_dir):
-        return
+    files = await storage.list_files(run_dir)
+    if all(file.startswith(f"{run_dir}/{LOCK_FOLDER}/") for file in files):
+        return  # nothing, or what a run left that was killed before it wrote more than its lock
     record = f"{run_dir}/{RUN_FILE}"
     try:
         if await storage.exists(record):

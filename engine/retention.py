@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Annotated, Generic, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -35,6 +35,7 @@ __all__ = [
     "PolicyFactory",
     "RetentionPolicy",
     "SlidingWindow",
+    "TraceStore",
     "TracingConfig",
     "TradeComplete",
     "make_policy",
@@ -44,6 +45,7 @@ MAX_OPEN_CORRELATIONS = 1_024
 MAX_EVENTS_PER_CORRELATION = 256
 
 CorrelationId: TypeAlias = str | int
+TraceStore: TypeAlias = Literal["none", "retained", "all"]
 OnComplete: TypeAlias = Callable[[CorrelationId, list[Event]], None]
 V = TypeVar("V")
 
@@ -55,11 +57,14 @@ class TracingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         event_tracing: Names of the event types to trace.
         retention_policy: Name of the policy.
         sliding_window_size: Events of each type that ``sliding_window`` keeps.
+        store: What of the events becomes a file beside the results: ``none``, ``retained`` for what
+            the policy keeps to the end, or ``all`` of them, in the order in which they came.
     """
 
     event_tracing: tuple[str, ...] = ()
     retention_policy: str = "trade_complete"
     sliding_window_size: Annotated[int, Meta(gt=0)] = 1000
+    store: TraceStore = "none"
 
 
 class RetentionPolicy(Protocol):

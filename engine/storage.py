@@ -7,26 +7,16 @@ nothing is read or written outside a storage's root.
 from __future__ import annotations
 
 import os
-import re
-import stat
+from collections import UserDict
 from collections.abc import Callable, Iterable
-from functools import partial
-from pathlib import Path
-from typing import NoReturn, ParamSpec, Protocol, TypeVar, TypeVarTuple
+from typing import ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import checkpoint
 
-from admf.engine.errors import StorageError
-from admf.engine.files import (
-    Draft,
-    is_temporary,
-    lstat,
-    make_folder,
-    read_file,
-    storage_error,
-    sync_folder,
-)
+from admf.engine.errors import MissingFileError, StorageError
+from admf.engine.journal import Journal, MemoryJournal
+from admf.engine.local_folder import LocalFolder, path_parts
 
 __all__ = ["LocalStorage", "MemoryStorage", "Storage"]
 
@@ -36,8 +26,6 @@ Ts = TypeVarTuple("Ts")
 
 MAX_WRITERS = 8
 """Files that one storage writes at the same time; bounds threads, descriptors and buffers."""
-
-_SAFE_PART = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
 class Storage(Protocol):
@@ -53,8 +41,8 @@ class Storage(Protocol):
     async def write_atomic(self, path: str, chunks: Iterable[bytes]) -> None:
         """Replace a file as a whole: whatever happens, it is the old one or the new one.
 
-        Missing folders are made. The event loop runs between chunks. A write that is cancelled
-        changes nothing from then on.
+        Missing folders are made. The event loop runs meanwhile, and the chunks may be made in
+        another thread. A write that is cancelled changes nothing from then on.
         """
         ...
 
@@ -78,12 +66,23 @@ class Storage(Protocol):
         """Rename a folder in one step; nothing may stand at the target."""
         ...
 
+    async def remove(self, path: str) -> None:
+        """Remove a file, if there is one."""
+        ...
+
     async def remove_tree(self, path: str) -> None:
         """Remove a folder and everything in it."""
         ...
 
     async def sweep(self, path: str) -> int:
         """Remove what dead writers left in a folder and below; return how many files that were."""
+        ...
+
+    def journal(self, path: str) -> Journal:
+        """Return a file to append to; it is made, empty, when something is first appended.
+
+        Its calls block, so what is appended at once is to be small.
+        """
         ...
 
 
@@ -95,10 +94,13 @@ class LocalStorage:
 
     Args:
         root: The folder; made when first written to. It may itself be reached through links.
+
+    Attributes:
+        folder: The same folder, for who may block.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._root = Path(root).absolute()
+        self.folder = LocalFolder(root, self.system_call)
         self._writers = CapacityLimiter(MAX_WRITERS)
         self._threads = CapacityLimiter(2 * MAX_WRITERS)
 
@@ -108,147 +110,111 @@ class LocalStorage:
 
     def locate(self, path: str) -> str:
         """Return the absolute path."""
-        return str(self._root.joinpath(*_parts(path)))
+        return str(self.folder.locate(path))
 
     async def write_atomic(self, path: str, chunks: Iterable[bytes]) -> None:
         """Write a temporary file in the same folder, fsync, rename, fsync the folder."""
         async with self._writers:
-            draft = Draft(Path(self.locate(path)), self.system_call)
-            steps: list[Callable[[], None]] = [partial(self._begin, path, draft)]
+            draft = self.folder.draft(path)
             try:
-                for number, chunk in enumerate(chunks):
-                    if number:  # so that a file of one chunk takes a thread once
-                        await self._run("write", path, _do_all, steps)
-                        steps = []
-                    steps.append(partial(draft.write, chunk))
-                await self._run("write", path, _do_all, [*steps, draft.publish])
+                await self._run(self.folder.write_draft, path, draft, chunks)
             except BaseException:
                 draft.abandon()
                 raise
 
     async def read(self, path: str) -> bytes:
         """Return the content of a regular file."""
-        return await self._run("read", path, self._read, path)
+        return await self._run(self.folder.read, path)
 
     async def exists(self, path: str) -> bool:
         """Whether there is a file or a folder."""
-        return await self._run("look for", path, self._find, path) is not None
+        return await self._run(self.folder.exists, path)
 
     async def list_files(self, path: str) -> list[str]:
         """Return the paths of all files in a folder and below, sorted, without temporary ones."""
-        files = await self._run("list", path, self._walk, path)
-        return sorted(file for file in files if not is_temporary(file))
+        path_parts(path)
+        return await self._run(self.folder.list_files, path)
 
     async def make_dir(self, path: str) -> bool:
         """Make a folder; mkdir decides between several callers, also of other processes."""
-        return await self._run("make", path, self._make_dir, path, abandon=False)
+        return await self._finish(self.folder.make_dir, path)
 
     async def move(self, source: str, target: str) -> None:
         """Rename a folder and fsync the folders around it."""
-        await self._run("move", source, self._move, source, target, abandon=False)
+        await self._finish(self.folder.move, source, target)
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, if there is one."""
+        await self._finish(self.folder.remove, path)
 
     async def remove_tree(self, path: str) -> None:
         """Remove a folder and everything in it; links in it are removed, not followed."""
-        await self._run("remove", path, self._remove_tree, path, abandon=False)
+        await self._finish(self.folder.remove_tree, path)
 
     async def sweep(self, path: str) -> int:
         """Remove the temporary files in a folder and below."""
-        return await self._run("sweep", path, self._sweep, path, abandon=False)
+        path_parts(path)
+        return await self._finish(self.folder.sweep, path)
 
-    async def _run(
-        self,
-        task: str,
-        path: str,
-        function: Callable[[*Ts], T],
-        *args: *Ts,
-        abandon: bool = True,
-    ) -> T:
-        """Run in a thread; one that may not be abandoned outlasts the cancellation of a scope."""
-        try:
-            return await to_thread.run_sync(
-                function, *args, limiter=self._threads, abandon_on_cancel=abandon
-            )
-        except OSError as error:
-            raise storage_error(task, self.locate(path), error) from error
+    def journal(self, path: str) -> Journal:
+        """Return a file to append to."""
+        return self.folder.journal(path)
 
-    def _find(self, path: str) -> os.stat_result | None:
-        """Return what stands at a path; refuse a link anywhere between it and the root."""
-        place = self._root
-        found = None
-        for part in _parts(path):
-            place /= part
-            found = lstat(place, self.system_call)
-            if found is None:
-                return None
-        return found
+    async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run in a thread, which is left behind if the caller is cancelled."""
+        return await to_thread.run_sync(
+            function, *args, limiter=self._threads, abandon_on_cancel=True
+        )
 
-    def _prepare(self, path: str) -> Path:
-        """Make the folders above a path and return its place on disk; refuse links on the way."""
-        *folders, name = _parts(path)
-        missing = [place for place in (self._root, *self._root.parents) if not place.exists()]
-        for place in reversed(missing):
-            make_folder(place, self.system_call)
-        place = self._root
-        for folder in folders:
-            place /= folder
-            if lstat(place, self.system_call) is None:
-                make_folder(place, self.system_call)
-        place /= name
-        lstat(place, self.system_call)
-        return place
-
-    def _begin(self, path: str, draft: Draft) -> None:
-        self._prepare(path)
-        draft.open()
-
-    def _read(self, path: str) -> bytes:
-        found = self._find(path)
-        place = Path(self.locate(path))
-        if found is not None and not stat.S_ISREG(found.st_mode):
-            kind = "folder" if stat.S_ISDIR(found.st_mode) else "pipe or a device"
-            raise StorageError(f"cannot read {place}: it is a {kind}, not a file")
-        return read_file(place, self.system_call)
-
-    def _walk(self, path: str) -> list[str]:
-        if self._find(path) is None:
-            return []
-        walk = self.system_call(os.walk, self.locate(path), onerror=_raise)
-        places = (Path(folder, name) for folder, _, names in walk for name in names)
-        return [place.relative_to(self._root).as_posix() for place in places]
-
-    def _make_dir(self, path: str) -> bool:
-        return make_folder(self._prepare(path), self.system_call)
-
-    def _move(self, source: str, target: str) -> None:
-        self._find(source)
-        origin, place = Path(self.locate(source)), self._prepare(target)
-        self.system_call(origin.rename, place)
-        for folder in dict.fromkeys((place.parent, origin.parent)):
-            sync_folder(folder, self.system_call)
-
-    def _remove_tree(self, path: str) -> None:
-        from shutil import rmtree
-
-        if self._find(path) is not None:
-            self.system_call(rmtree, self.locate(path))
-
-    def _sweep(self, path: str) -> int:
-        orphans = [file for file in self._walk(path) if is_temporary(file)]
-        for orphan in orphans:
-            self.system_call(self._root.joinpath(orphan).unlink)
-        return len(orphans)
+    async def _finish(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run in a thread that outlasts the cancellation of a scope."""
+        return await to_thread.run_sync(function, *args, limiter=self._threads)
 
 
 class MemoryStorage:
     """The same tree in memory; what was written can be read until the storage is let go."""
 
     def __init__(self) -> None:
-        self._files: dict[str, bytes] = {}
+        self._files = _Files()
         self._folders: set[str] = set()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files together."""
+        return self._files.size_bytes
+
+    def peek(self, path: str) -> bytes | None:
+        """Return the content of a file at once; None if there is none."""
+        content = self._files.get(path)
+        return None if content is None else bytes(content)
+
+    def peek_files(self, path: str = "") -> list[str]:
+        """Return at once the paths of the files at a path and below; the empty path is the root."""
+        if not path:
+            return list(self._files)
+        return [file for file in self._files if f"{file}/".startswith(f"{path}/")]
+
+    def has_folder(self, path: str) -> bool:
+        """Whether there is a folder, answered at once."""
+        return path in self._folders
+
+    def drop_file(self, path: str, content: bytes | None) -> bool:
+        """Remove a file at once if this very object is its content; return whether it was."""
+        found = content is not None and self._files.get(path) is content
+        if found:
+            del self._files[path]
+        return found
+
+    def drop_folder(self, path: str = "") -> None:
+        """Remove a folder and everything in it at once; the empty path is the root."""
+        inside = f"{path}/" if path else ""
+        for file in [file for file in self._files if file.startswith(inside)]:
+            del self._files[file]
+        self._folders = {k for k in self._folders if not f"{k}/".startswith(inside)}
 
     def locate(self, path: str) -> str:
         """Return the path, marked as one in memory."""
-        return "memory:" + "/".join(_parts(path))
+        return "memory:" + "/".join(path_parts(path))
 
     async def write_atomic(self, path: str, chunks: Iterable[bytes]) -> None:
         """Replace a file once all its chunks are there."""
@@ -265,8 +231,8 @@ class MemoryStorage:
         """Return the content of a file."""
         await self._enter(path)
         if path not in self._files:
-            raise StorageError(f"cannot read {self.locate(path)}: there is no such file")
-        return self._files[path]
+            raise MissingFileError(f"cannot read {self.locate(path)}: there is no such file")
+        return bytes(self._files[path])
 
     async def exists(self, path: str) -> bool:
         """Whether there is a file or a folder."""
@@ -301,25 +267,33 @@ class MemoryStorage:
             self._folders.remove(path)
             self._folders.add(target + path[size:])
 
+    async def remove(self, path: str) -> None:
+        """Remove a file, if there is one."""
+        await self._enter(path)
+        self._files.pop(path, None)
+
     async def remove_tree(self, path: str) -> None:
         """Remove a folder and everything in it."""
         await self._enter(path)
-        inside = f"{path}/"
-        self._files = {k: v for k, v in self._files.items() if not k.startswith(inside)}
-        self._folders = {k for k in self._folders if not f"{k}/".startswith(inside)}
+        self.drop_folder(path)
 
     async def sweep(self, path: str) -> int:
         """Find nothing to remove: what is in memory has no dead writers."""
         await self._enter(path)
         return 0
 
+    def journal(self, path: str) -> Journal:
+        """Return a file to append to."""
+        self._make_room(path)
+        return MemoryJournal(path, self._files)
+
     async def _enter(self, path: str) -> None:
-        _parts(path)
+        path_parts(path)
         await checkpoint()
 
     def _make_room(self, path: str) -> None:
         """Make the folders above a path."""
-        parts = _parts(path)
+        parts = path_parts(path)
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
             if folder in self._files:
@@ -327,21 +301,30 @@ class MemoryStorage:
             self._folders.add(folder)
 
 
-def _parts(path: str) -> list[str]:
-    parts = path.split("/")
-    for part in parts:
-        if not _SAFE_PART.fullmatch(part) or part in {".", ".."}:
-            raise StorageError(
-                f"{path[:200]!r} is not a path below the results root: use parts of 1 to 200 "
-                "letters, digits, '_', '-' and '.', with '/' between them"
-            )
-    return parts
+class _Files(UserDict[str, bytes | bytearray]):
+    """Contents by path, and their size; those of journals grow where they stand."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._whole_bytes = 0
+        self._growing: dict[str, bytearray] = {}
 
-def _do_all(steps: Iterable[Callable[[], None]]) -> None:
-    for step in steps:
-        step()
+    @property
+    def size_bytes(self) -> int:
+        return self._whole_bytes + sum(map(len, self._growing.values()))
 
+    def __setitem__(self, path: str, content: bytes | bytearray) -> None:
+        self._uncount(path)
+        super().__setitem__(path, content)
+        if isinstance(content, bytearray):
+            self._growing[path] = content
+        else:
+            self._whole_bytes += len(content)
 
-def _raise(error: OSError) -> NoReturn:
-    raise error
+    def __delitem__(self, path: str) -> None:
+        self._uncount(path)
+        super().__delitem__(path)
+
+    def _uncount(self, path: str) -> None:
+        if self._growing.pop(path, None) is None:
+            self._whole_bytes -= len(self.get(path, b""))

@@ -36,6 +36,7 @@ class WindowSummary(msgspec.Struct, frozen=True, kw_only=True):
         containers: The containers in the order in which they started.
         errors: What went wrong in the window as a whole, the first cause first.
         report: What the topology's reports returned, merged.
+        fingerprint: That of the window's `WindowSpec`.
     """
 
     workflow_id: str
@@ -47,3 +48,4 @@ class WindowSummary(msgspec.Struct, frozen=True, kw_only=True):
     containers: tuple[ContainerSummary, ...]
     errors: tuple[str, ...]
     report: Mapping[str, Any]
+    fingerprint: str = ""

@@ -39,7 +39,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stop: Seconds = 5.0
     drain: Seconds = 10.0
     flush: Seconds = 30.0
-    commit: Seconds = 10.0
+    commit: Seconds = 30.0
     release: Seconds = 5.0
 
 

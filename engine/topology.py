@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock
 from admf.engine.container import Container
 from admf.engine.errors import ConfigError, did_you_mean
 from admf.engine.ids import UniqueIds, check_id
+from admf.engine.journal import Journal
+from admf.engine.overflow import Overflow
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
+from admf.engine.window_spec import WindowSpec
 
-if TYPE_CHECKING:
-    from admf.engine.window import WindowSpec
-
-__all__ = ["Report", "Resources", "Topology", "TopologyBuilder"]
+__all__ = ["ContainerOverflow", "Report", "Resources", "Topology", "TopologyBuilder"]
 
 C = TypeVar("C", bound=Container)
 T = TypeVar("T")
@@ -46,6 +46,32 @@ class Resources:
         return found if isinstance(found, kind) else None
 
 
+class ContainerOverflow:
+    """The `Overflow` of a container: files of its own in the folder of its window.
+
+    Args:
+        container_id: The container.
+        results: The files of the window.
+        spills: Whether what is gathered is to leave memory now.
+    """
+
+    def __init__(
+        self, container_id: str, results: WindowResults, spills: Callable[[], bool]
+    ) -> None:
+        self._container_id = container_id
+        self._results = results
+        self._spills = spills
+
+    @property
+    def active(self) -> bool:
+        """Whether what is gathered is to leave memory now."""
+        return self._spills()
+
+    def journal(self, name: str) -> Journal:
+        """Return a new file, which is to be discarded."""
+        return self._results.scratch(self._container_id, name)
+
+
 class TopologyBuilder:
     """What a topology has at hand, and where it puts its containers.
 
@@ -58,13 +84,23 @@ class TopologyBuilder:
     """
 
     def __init__(
-        self, spec: WindowSpec, bus: Bus, *, registry: Registry, clock: Clock, resources: Resources
+        self,
+        spec: WindowSpec,
+        bus: Bus,
+        *,
+        registry: Registry,
+        clock: Clock,
+        resources: Resources,
+        results: WindowResults,
+        spills: Callable[[], bool],
     ) -> None:
         self.spec = spec
         self.bus = bus
         self.registry = registry
         self.clock = clock
         self.resources = resources
+        self._results = results
+        self._spills = spills
         self._containers: dict[str, Container] = {}
         self._ids = UniqueIds("container id")
         self._reports: list[Report] = []
@@ -83,6 +119,14 @@ class TopologyBuilder:
                 f"{container.role!r}): each needs an id of its own"
             )
         return container
+
+    def overflow(self, container_id: str) -> Overflow:
+        """Return where a container puts what it gathers when that is to leave memory."""
+        return ContainerOverflow(container_id, self._results, self._spills)
+
+    def trace(self, container_id: str) -> Journal:
+        """Return the file for a container's trace; see `admf.engine.results.Document`."""
+        return self._results.trace(container_id)
 
     def add_report(self, report: Report) -> None:
         """Have ``report`` called once all containers have flushed, before the window is committed.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from admf.engine.block import Block
 from admf.engine.errors import Problem, RegistryError, did_you_mean
 from admf.engine.events import Envelope, Event, EventRegistry, event_name
+from admf.engine.journal import Journal
 from admf.engine.retention import RetentionPolicy
+from admf.engine.trace_log import EventLog
 
-__all__ = ["EventTracer", "Sink", "TracerSummary", "resolve_types"]
+__all__ = ["EventTracer", "Sink", "TraceEnd", "TracerSummary", "resolve_types"]
 
 
 class Sink(Protocol):
@@ -48,11 +50,27 @@ class TracerSummary(msgspec.Struct, frozen=True):
     overflowed: int = 0
 
 
+class TraceEnd(msgspec.Struct, frozen=True):
+    """What a log says at its end.
+
+    Args:
+        elsewhere: Events that were traced and are not in a log of all events, by event name.
+    """
+
+    elsewhere: dict[str, int]
+
+
 class _Route(msgspec.Struct, frozen=True):
-    """Where events of one concrete class go; ``traced_as`` is None for untraced ones."""
+    """Where events of one concrete class go.
+
+    Args:
+        traced_as: None for untraced ones.
+        log: None for ones that are not logged.
+    """
 
     folds: tuple[Callable[[Event | Block[Any]], None], ...]
     traced_as: str | None
+    log: Callable[[Envelope], None] | None
 
 
 class EventTracer:
@@ -63,6 +81,7 @@ class EventTracer:
         policy: Keeps or drops the traced events.
         sinks: Accumulators, fed in this order whether or not an event is traced.
         policy_name: Name of the policy in the summary; the name of its class by default.
+        log: Keeps the events that it wants, traced or not, or in the end those that are retained.
 
     Attributes:
         types: Every class that the tracer wants to see.
@@ -76,14 +95,18 @@ class EventTracer:
         sinks: Sequence[Sink] = (),
         *,
         policy_name: str = "",
+        log: EventLog | None = None,
     ) -> None:
         self._traced = tuple(traced)
         self._sinks = tuple(sinks)
         self._policy_name = policy_name or type(policy).__name__
         self._routes: dict[type[Event], _Route] = {}
         self._by_type: dict[str, int] = {}
+        self._log = log
+        self._logged: tuple[type[Event], ...] = () if log is None else tuple(log.types)
         self.policy = policy
-        self.types = frozenset(self._traced).union(*(sink.types for sink in self._sinks))
+        sink_types = (sink.types for sink in self._sinks)
+        self.types = frozenset(self._traced).union(self._logged, *sink_types)
 
     def record(self, envelope: Envelope) -> None:
         """Take an event or a block; one that nobody here wants is ignored."""
@@ -101,6 +124,8 @@ class EventTracer:
         if name is not None:
             self._by_type[name] = self._by_type.get(name, 0) + count
             self.policy.observe(envelope)
+        if route.log is not None:
+            route.log(envelope)
 
     def summary(self) -> TracerSummary:
         """Return the counts up to now."""
@@ -113,10 +138,35 @@ class EventTracer:
             overflowed=self.policy.overflowed,
         )
 
+    def trace(self) -> Journal | None:
+        """Return the file of the log, which is completed when it is made durable; None without."""
+        return None if self._log is None else self._log.file(self._complete_log)
+
+    def release(self) -> None:
+        """Remove the files that are no results, once the results are written; idempotent.
+
+        Raises:
+            StorageError: A file cannot be removed.
+        """
+        if self._log is not None:
+            self._log.release()
+
+    def size_bytes(self) -> int:
+        """Estimate the memory of what is kept, at a cost that does not grow with it."""
+        return self.policy.size_bytes() + (0 if self._log is None else self._log.size_bytes())
+
+    def _complete_log(self) -> None:
+        log = cast("EventLog", self._log)
+        kept = self.policy.retained() if log.store == "retained" else ()
+        logged = {event_name(cls) for cls, route in self._routes.items() if route.log is not None}
+        elsewhere = {name: n for name, n in sorted(self._by_type.items()) if name not in logged}
+        log.complete(kept, TraceEnd(elsewhere))
+
     def _route(self, cls: type[Event]) -> _Route:
         return _Route(
             folds=tuple(sink.fold for sink in self._sinks if issubclass(cls, tuple(sink.types))),
             traced_as=event_name(cls) if issubclass(cls, self._traced) else None,
+            log=self._log.record if self._log and issubclass(cls, self._logged) else None,
         )
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 import anyio
 import anyio.lowlevel
@@ -20,46 +20,26 @@ from admf.engine.container import Container, ContainerState, Status
 from admf.engine.errors import StateError, WindowError
 from admf.engine.events import WindowEnd, WindowStart
 from admf.engine.failures import combine, describe_all, ungroup
+from admf.engine.memory_guard import MemoryGuard
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
-from admf.engine.retention import TracingConfig
 from admf.engine.shielding import Joinable, finish
 from admf.engine.summary import ContainerSummary, WindowSummary
 from admf.engine.teardown import Deadlines, Step, Teardown
 from admf.engine.topology import Report, Resources, Topology, TopologyBuilder
+from admf.engine.window_spec import WindowSpec
 
-__all__ = ["ExecutionWindow", "WindowSpec"]
+__all__ = ["ExecutionWindow"]
 
-ResultsStorage: TypeAlias = Literal["memory", "disk"]
+_TRACERS_MEASURED = 32
+
+_RELEASED_AT_ONCE = 16
+"""Containers let go of before the event loop gets its turn."""
 
 _log = structlog.get_logger()
 _LOG_LEVELS: Mapping[Status, int] = MappingProxyType(
     {"completed": logging.INFO, "cancelled": logging.WARNING, "failed": logging.ERROR}
 )
-
-
-class WindowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a window needs, as plain data, so that it runs the same in any process.
-
-    Args:
-        workflow_id: The study that the window belongs to.
-        phase_name: The phase that the window belongs to.
-        window_id: Names the window within its phase; empty if it is the only one.
-        topology: Registered name of the topology that makes the containers.
-        config: The topology's settings, JSON.
-        tracing: What the containers trace, and how much of it they keep.
-        results_storage: Where the results go.
-        seed: Root of all randomness in the window.
-    """
-
-    workflow_id: str
-    phase_name: str
-    topology: str
-    window_id: str = ""
-    config: msgspec.Raw = msgspec.Raw(b"{}")
-    tracing: TracingConfig = TracingConfig()
-    results_storage: ResultsStorage = "disk"
-    seed: int = 0
 
 
 class ExecutionWindow:
@@ -77,6 +57,7 @@ class ExecutionWindow:
         resources: What the host shares between windows.
         deadlines: How long the steps of the teardown may take.
         flushes_at_once: Containers that write their results side by side.
+        memory: Looks after the memory of a window with ``results_storage: auto``.
 
     Attributes:
         bus: The window's root bus.
@@ -93,6 +74,7 @@ class ExecutionWindow:
         resources: Resources,
         deadlines: Deadlines,
         flushes_at_once: int,
+        memory: MemoryGuard | None = None,
     ) -> None:
         self.spec = spec
         self.results = results
@@ -102,6 +84,7 @@ class ExecutionWindow:
         self._clock = clock
         self._resources = resources
         self._flushes_at_once = flushes_at_once
+        self._memory = memory if spec.results_storage == "auto" else None
         self._containers: tuple[Container, ...] = ()
         self._reports: tuple[Report, ...] = ()
         self._report: dict[str, object] = {}
@@ -109,6 +92,7 @@ class ExecutionWindow:
         self._interrupted = False
         self._reached_end = False
         self._end_published = False
+        self._given_up: WindowError | None = None
         self._run_scope: anyio.CancelScope | None = None
         self._run_over = anyio.Event()
         self._teardown = Teardown(deadlines)
@@ -148,6 +132,8 @@ class ExecutionWindow:
         if self._containers or self.bus.closed:
             raise StateError(f"window {self.bus.name!r} can be started only once")
         try:
+            if self._memory is not None:
+                await self._memory.admit(self)
             self._build()
             for container in self._containers:
                 await container.start()
@@ -164,6 +150,8 @@ class ExecutionWindow:
             registry=self._registry,
             clock=self._clock,
             resources=self._resources,
+            results=self.results,
+            spills=self._spills,
         )
         topology.build(builder)
         self._containers = builder.in_start_order()
@@ -176,6 +164,7 @@ class ExecutionWindow:
         meanwhile, the run is cut short and returns; the status is then ``cancelled``.
 
         Raises:
+            MemoryLimitError: The window was ended because memory ran out.
             HandlerError: A handler failed in a scope that does not contain its failures.
             ExceptionGroup: Several sources failed.
             StateError: The window is not started, or ran before.
@@ -186,11 +175,34 @@ class ExecutionWindow:
         try:
             with self._run_scope:
                 await self._run()
+            self._yield_if_given_up()
         except BaseException as error:
             self._take_note(error)
             raise
         finally:
             self._run_over.set()
+
+    def give_up(self, error: WindowError) -> None:
+        """End a run that is under way, which then raises ``error``; does nothing to others."""
+        if self._run_scope is not None and not self._run_over.is_set():
+            self._given_up = error
+            self._run_scope.cancel()
+
+    def _yield_if_given_up(self) -> None:
+        if self._given_up is not None:
+            raise self._given_up
+
+    def size_bytes(self) -> int:
+        """Estimate what the tracers hold, at a cost that does not grow with the containers."""
+        tracers = [it.tracer for it in self._containers if it.tracer is not None]
+        sample = tracers[:: 1 + len(tracers) // _TRACERS_MEASURED]
+        held = sum(tracer.size_bytes() for tracer in sample)
+        return held * len(tracers) // len(sample) if sample else 0
+
+    def _spills(self) -> bool:
+        """Whether what containers gather is to leave memory."""
+        storage = self.spec.results_storage
+        return storage == "disk" or (self._memory is not None and self._memory.is_on_disk())
 
     async def _run(self) -> None:
         self.bus.publish(WindowStart(self._clock.now_ns(), self.spec.window_id))
@@ -280,6 +292,7 @@ class ExecutionWindow:
         await self._teardown.attempt("stop", "the run", self._end_run)
         for container in reversed(self._containers):
             await self._teardown.attempt("stop", _name(container), container.stop)
+            await anyio.lowlevel.cancel_shielded_checkpoint()
 
     async def _end_run(self) -> None:
         if self._run_scope is not None and not self._run_over.is_set():
@@ -306,8 +319,9 @@ class ExecutionWindow:
     async def _flush(self) -> None:
         self._fail_contained()
         self._fail_those_that_failed_to("stop")
+        status = self.status  # looks at every attempt so far
         for container in self._containers:
-            container.outcome = self.status
+            container.outcome = status
         write = self.results.write_container
         flushes = {_name(c): partial(c.flush, write) for c in reversed(self._containers)}
         await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
@@ -332,14 +346,20 @@ class ExecutionWindow:
     async def _release(self) -> None:
         for container in reversed(self._containers):
             await self._teardown.attempt("release", _name(container), container.release)
+            await anyio.lowlevel.cancel_shielded_checkpoint()
         await self._teardown.attempt("release", "the bus", self.bus.aclose)
 
     async def _conclude(self) -> None:
         """Leave one line in the log, and let go of the containers."""
         if structlog.is_configured():  # unconfigured, it would print to the host's stdout
             self._log_end()
-        self._containers = ()
         self._reports = ()
+        containers, self._containers = list(self._containers), ()
+        while containers:  # what they hold takes time to let go of
+            del containers[-_RELEASED_AT_ONCE:]
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        if self._memory is not None:
+            self._memory.leave(self)
 
     def _log_end(self) -> None:
         _log.log(
@@ -378,6 +398,7 @@ class ExecutionWindow:
             containers=tuple(map(ContainerSummary.of, self._containers)),
             errors=self._error_texts(),
             report=dict(self._report),
+            fingerprint=self.spec.fingerprint,
         )
 
 

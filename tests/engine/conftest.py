@@ -11,11 +11,13 @@ import pytest
 from admf.engine.events import Event, WindowEnd
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
-from admf.engine.results import WindowResults, verify_window
+from admf.engine.results import WindowResults
 from admf.engine.storage import MemoryStorage, Storage
 from admf.engine.testing import RecordingContainer
 from admf.engine.topology import TopologyBuilder
-from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.engine.verification import verify_window
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 
 Build = Callable[[TopologyBuilder], object]
 

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 from admf.engine.container import Container, ContainerState
 from admf.engine.errors import HandlerError
 from admf.engine.events import Event
-from admf.engine.results import verify_window
 from admf.engine.storage import LocalStorage, MemoryStorage
 from admf.engine.subscription import Mailbox
 from admf.engine.testing import RecordingContainer
+from admf.engine.verification import verify_window
 from admf.engine.window import ExecutionWindow
 from tests.engine.injection import Injection, Suspensions, open_descriptors
 
@@ -99,7 +99,7 @@ class CountedFolder(LocalStorage):
     def system_call(self, function, /, *args, **kwargs):
         result = super().system_call(function, *args, **kwargs)
         if function.__name__ == "replace":
-            self.published[args[0].relative_to(self._root).as_posix()] += 1
+            self.published[args[0].relative_to(self.folder.root).as_posix()] += 1
         return result
 
 

@@ -20,7 +20,8 @@ from admf.engine.subscription import Mailbox
 from admf.engine.testing import RecordingContainer
 from admf.engine.topology import Resources, TopologyBuilder
 from admf.engine.tracer import EventTracer
-from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 
 pytestmark = pytest.mark.anyio
 

@@ -13,12 +13,13 @@ import pytest
 from admf.engine.errors import (
     ResultExistsError,
     StorageError,
-    TornFileError,
     UnsafeIdError,
 )
-from admf.engine.results import Document, ResultStore, WindowCheck, WindowResults, verify_window
+from admf.engine.results import Document, ResultStore, WindowResults
 from admf.engine.storage import LocalStorage, MemoryStorage, Storage
 from admf.engine.testing import FaultStorage
+from admf.engine.verification import WindowCheck, verify_window
+from tests.sealing import sealed
 
 pytestmark = pytest.mark.anyio
 
@@ -197,7 +198,7 @@ async def test_names_that_differ_only_by_case_are_refused() -> None:
 async def test_existing_results_are_never_overwritten_silently(storage: Storage) -> None:
     await write_study(storage, "old")
     with pytest.raises(
-        ResultExistsError, match=r"goog: give --overwrite .*another results_dir"
+        ResultExistsError, match=r"goog: give --resume .*--overwrite .*another results_dir"
     ) as caught:
         await ResultStore.create(storage, "goog")
     assert caught.value.exit_code == 6
@@ -281,14 +282,6 @@ async def test_opening_a_run_sweeps_what_dead_writers_left(tmp_path: Path) -> No
     assert (await verify_window(storage, "goog/backtest")).complete
 
 
-async def test_only_a_run_can_be_opened(storage: Storage) -> None:
-    with pytest.raises(StorageError, match=r"run\.json"):
-        await ResultStore.open(storage, "goog")
-    await storage.write_atomic("goog/run.json", [b"{}"])
-    with pytest.raises(TornFileError, match=r"run\.json"):
-        await ResultStore.open(storage, "goog")
-
-
 # --- verification
 
 
@@ -325,7 +318,7 @@ async def test_a_torn_commit_record_commits_nothing(storage: Storage, content: b
 async def test_a_forged_commit_record_reads_nothing_outside(storage: Storage) -> None:
     await write_study(storage, "a")
     forged = {"schema_version": 1, "files": [{"path": "../../../x", "size": 1, "sha256": ""}]}
-    await storage.write_atomic("goog/backtest/phase_summary.json", [json.dumps(forged).encode()])
+    await storage.write_atomic("goog/backtest/phase_summary.json", [sealed(forged)])
     with pytest.raises(StorageError, match="not a path below the results root"):
         await verify_window(storage, "goog/backtest")
 

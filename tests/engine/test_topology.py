@@ -9,8 +9,10 @@ from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container
 from admf.engine.errors import ConfigError, UnsafeIdError
 from admf.engine.registry import Registry
+from admf.engine.results import WindowResults
+from admf.engine.storage import MemoryStorage
 from admf.engine.topology import Resources, TopologyBuilder
-from admf.engine.window import WindowSpec
+from admf.engine.window_spec import WindowSpec
 
 SPEC = WindowSpec(workflow_id="study", phase_name="phase", topology="some")
 
@@ -18,7 +20,13 @@ SPEC = WindowSpec(workflow_id="study", phase_name="phase", topology="some")
 @pytest.fixture
 def builder() -> TopologyBuilder:
     return TopologyBuilder(
-        SPEC, Bus(), registry=Registry(), clock=SimulatedClock(), resources=Resources()
+        SPEC,
+        Bus(),
+        registry=Registry(),
+        clock=SimulatedClock(),
+        resources=Resources(),
+        results=WindowResults(MemoryStorage(), "phase"),
+        spills=lambda: True,
     )
 
 
@@ -100,3 +108,14 @@ def test_resources_are_found_by_their_type():
     assert resources.find(str) == "text"
     assert resources.find(dict) is None
     assert resources.find(bytes) is None
+
+
+def test_what_leaves_memory_goes_to_files_of_the_container(builder):
+    overflow = builder.overflow("portfolio")
+    assert overflow.active
+    journal = overflow.journal("trades")
+    journal.append(b"frame")
+    assert (journal.size, journal.read(0, 5)) == (5, b"frame")
+    trace = builder.trace("portfolio")
+    trace.append(b"event")
+    assert trace.read(0, 5) == b"event"

@@ -22,7 +22,7 @@ from admf.engine.retention import TracingConfig
 from admf.engine.storage import MemoryStorage
 from admf.engine.teardown import Deadlines
 from admf.engine.testing import RecordingContainer
-from admf.engine.window import WindowSpec
+from admf.engine.window_spec import WindowSpec
 
 pytestmark = pytest.mark.anyio
 

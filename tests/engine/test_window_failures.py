@@ -10,7 +10,8 @@ from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.storage import MemoryStorage
-from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,9 @@ from admf.engine.errors import (
     DeadlineError,
     StorageError,
 )
-from admf.engine.results import verify_window
 from admf.engine.storage import MemoryStorage
 from admf.engine.teardown import Deadlines
+from admf.engine.verification import verify_window
 
 pytestmark = pytest.mark.anyio
 

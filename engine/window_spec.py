@@ -1,0 +1,40 @@
+"""What an execution window is to do, as plain data."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from admf.engine.retention import TracingConfig
+
+__all__ = ["ResultsStorage", "WindowSpec"]
+
+ResultsStorage: TypeAlias = Literal["memory", "disk", "auto"]
+
+
+class WindowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a window needs, as plain data, so that it runs the same in any process.
+
+    Args:
+        workflow_id: The study that the window belongs to.
+        phase_name: The phase that the window belongs to.
+        window_id: Names the window within its phase; empty if it is the only one.
+        topology: Registered name of the topology that makes the containers.
+        config: The topology's settings, JSON.
+        tracing: What the containers trace, and how much of it they keep.
+        results_storage: Where the results go.
+        seed: Root of all randomness in the window.
+        fingerprint: Stands for all that the results depend on, so that a run that is resumed knows
+            which windows are done; empty if nobody asks.
+    """
+
+    workflow_id: str
+    phase_name: str
+    topology: str
+    window_id: str = ""
+    config: msgspec.Raw = msgspec.Raw(b"{}")
+    tracing: TracingConfig = TracingConfig()
+    results_storage: ResultsStorage = "disk"
+    seed: int = 0
+    fingerprint: str = ""
