@@ -12,16 +12,15 @@ from admf.containers.catalog import UserModules
 from admf.containers.config import BacktestConfig, CarriedAccount, LaneConfig, StrategyConfig
 from admf.containers.context import BarContext
 from admf.containers.costs import Costs
-from admf.containers.events import MARKET_EVENTS
 from admf.containers.execution import ExecutionContainer
 from admf.containers.features import FeatureSpec
 from admf.containers.lane import LaneContainer
+from admf.containers.lane_log import LaneTracing, lane_log
 from admf.containers.market import Market, Quotes
 from admf.containers.market_data import MarketData
 from admf.containers.metrics.annualisation import Annualisation, infer_annualisation
-from admf.containers.metrics.return_blocks import ReturnBlocks
 from admf.containers.metrics.tracer import MetricsEventTracer, history_limit
-from admf.containers.portfolio import PortfolioContainer
+from admf.containers.portfolio import PortfolioContainer, parameters_shown
 from admf.containers.pruning import Pruner
 from admf.containers.risk import RiskContainer
 from admf.containers.sizing import Sizer
@@ -36,13 +35,14 @@ from admf.containers.strategy import (
 )
 from admf.engine.bus import Bus
 from admf.engine.errors import ConfigError, Problem, did_you_mean
-from admf.engine.events import ENGINE_EVENTS, EventRegistry
-from admf.engine.registry import Registry
-from admf.engine.retention import BUILT_IN_POLICIES, PolicyFactory, make_policy
 from admf.engine.topology import TopologyBuilder
-from admf.engine.tracer import resolve_types
 
-__all__ = ["LaneBuilder"]
+__all__ = ["WINDOW_OPTIONS", "LaneBuilder"]
+
+WINDOW_OPTIONS = tuple(
+    name for name in BacktestConfig.__struct_fields__ if name not in {"data", "lanes", "block_size"}
+)
+"""Settings of a window that, with those of a lane and the data, the lane's results depend on."""
 
 
 class LaneBuilder:
@@ -200,11 +200,12 @@ class LaneBuilder:
         return per_year * data.steps / data.day_count
 
     def _portfolio(self, scope: Bus) -> PortfolioContainer:
+        container_id = f"portfolio_{self._lane.lane_id}"
         return PortfolioContainer(
-            f"portfolio_{self._lane.lane_id}",
+            container_id,
             self._lane.portfolio,
             scope=scope,
-            tracer=self._tracer(),
+            tracer=self._tracer(container_id),
             account=self._account,
             market=self._market,
             quotes=self._quotes,
@@ -213,20 +214,23 @@ class LaneBuilder:
             head=self._head(),
         )
 
-    def _tracer(self) -> MetricsEventTracer:
-        tracing, registry = self._builder.spec.tracing, self._builder.registry
-        events = EventRegistry([*ENGINE_EVENTS, *MARKET_EVENTS])
-        traced, _ = resolve_types(tracing.event_tracing, events)
-        returns = self._annualisation.return_count(self._market.ts)
-        return MetricsEventTracer(
-            traced,
-            make_policy(tracing, _policies(registry, tracing.retention_policy)),
+    def _tracer(self, portfolio: str) -> MetricsEventTracer:
+        tracing = self._builder.spec.tracing
+        lane = LaneTracing(
+            container_id=portfolio,
             initial_capital=self._equity,
             annualisation=self._annualisation,
+            tracing=tracing,
             history=history_limit(tracing),
-            policy_name=tracing.retention_policy,
-            return_blocks=ReturnBlocks(self._config.return_blocks, returns),
+            return_blocks=self._config.return_blocks,
+            returns=self._annualisation.return_count(self._market.ts),
+            parameters=parameters_shown(self._settled_strategy(), self._lane),
+        )
+        return lane.tracer(
+            self._builder.registry,
             series=self._config.series,
+            overflow=self._builder.overflow(portfolio),
+            log=lane_log(self._builder, lane),
         )
 
     def _head(self) -> dict[str, object]:
@@ -238,6 +242,12 @@ class LaneBuilder:
             "window_id": spec.window_id,
             "lane": self._lane,
             "data": self._market.description,
+            "window": {
+                "topology": spec.topology,
+                "seed": spec.seed,
+                "tracing": spec.tracing,
+                "options": {name: getattr(self._config, name) for name in WINDOW_OPTIONS},
+            },
         }
 
 
@@ -277,10 +287,3 @@ def _refused(has: str) -> ConfigError:
 def _plain(strategy: StrategyConfig) -> bytes:
     """Return a strategy in the form in which it is handed from window to window."""
     return msgspec.json.encode(strategy)
-
-
-def _policies(registry: Registry, name: str) -> Mapping[str, PolicyFactory]:
-    """Return the built-in policies, and the plug-in of this name if there is one."""
-    if name not in registry.names("retention"):
-        return BUILT_IN_POLICIES
-    return {**BUILT_IN_POLICIES, name: registry.get("retention", name)}

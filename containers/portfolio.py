@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -17,7 +16,7 @@ from admf.containers.config import (
     PortfolioConfig,
     StrategyConfig,
 )
-from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen, Reject
+from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen
 from admf.containers.market import Market, Quotes
 from admf.containers.marks import Marks
 from admf.containers.metrics.history import Trade
@@ -29,7 +28,7 @@ from admf.engine.bus import Bus
 from admf.engine.container import Container
 from admf.engine.results import Document
 
-__all__ = ["OpenPosition", "PortfolioContainer"]
+__all__ = ["OpenPosition", "PortfolioContainer", "parameters_shown"]
 
 
 class OpenPosition(msgspec.Struct, frozen=True):
@@ -97,25 +96,31 @@ class PortfolioContainer(Container):
         self._marks = Marks(account)
         self._marked = 0
         self._targets: Mapping[str, float] | None = None
-        self._rejects: Counter[str] = Counter()
         for position in account.positions.values():
             tracer.entered(position.position_id, position.entry_equity)
 
     async def on_start(self) -> None:
-        """Book every fill of the lane, and count what was refused."""
+        """Book every fill of the lane."""
         self.subscribe(Fill, self._on_fill)
-        self.subscribe(Reject, self._on_reject)
+
+    async def on_release(self) -> None:
+        """Remove what left memory for the time of the window."""
+        self._metrics.release()
 
     @property
     def parameters(self) -> Mapping[str, object]:
         """The strategy's parameters, defaults included, and settings of the parameter space."""
-        settings = {name: it for name, it in self._lane.parameters.items() if "." in name}
-        return {**self._strategy.params, **settings}
+        return parameters_shown(self._strategy, self._lane)
 
     @property
     def rejects(self) -> Mapping[str, int]:
         """Refused orders by reason."""
-        return dict(sorted(self._rejects.items()))
+        return self._metrics.rejects()
+
+    @property
+    def activity(self) -> Mapping[str, int]:
+        """How many signals, orders, cancels and fills there were, whatever is traced."""
+        return self._metrics.activity()
 
     def metrics(self) -> MetricsResult:
         """Return the metrics up to now."""
@@ -129,7 +134,7 @@ class PortfolioContainer(Container):
         """
         return self._metrics.metric(name)
 
-    def trades(self) -> list[Trade]:
+    def trades(self) -> Iterator[Trade]:
         """Return the closed trades that are kept."""
         return self._metrics.trades()
 
@@ -155,9 +160,6 @@ class PortfolioContainer(Container):
     def prune(self) -> None:
         """Take note that the lane is given up at the step it is at."""
         self.pruned_at = self._quotes.ts
-
-    def _on_reject(self, reject: Reject) -> None:
-        self._rejects[reject.reason] += 1
 
     def _on_fill(self, fill: Fill) -> None:
         opens = fill.symbol not in self.account.positions
@@ -253,17 +255,11 @@ class PortfolioContainer(Container):
             "status": self.status,
             "error": None if self.error is None else str(self.error),
             "pruned_at": None if self.pruned_at is None else iso_utc(self.pruned_at),
-            "periods_per_year": found.metrics.periods_per_year,
-            "return_interval": found.metrics.interval,
-            "tracer": found.tracer,
-            "metrics": found.metrics.values,
-            "approximate": found.metrics.approximate,
-            "rejects": self.rejects,
+            **found.figures(),
             "open_positions": [self._open_position(it) for it in self.account.positions.values()],
-            "trades": found.trades,
-            "equity_curve": found.equity_curve,
+            **found.histories(),
         }
-        return Document(self.id, body)
+        return Document(self.id, body, self._metrics.trace())
 
     def _open_position(self, position: Position) -> OpenPosition:
         price = self._last_price(position)
@@ -286,3 +282,9 @@ class PortfolioContainer(Container):
             return self._quotes.price(position.symbol)
         before = self._market.close_before(position.symbol)  # no bar has arrived in this window
         return position.entry_price if before is None else before
+
+
+def parameters_shown(strategy: StrategyConfig, lane: LaneConfig) -> dict[str, object]:
+    """Return the strategy's parameters, and the lane's settings of the parameter space."""
+    settings = {name: it for name, it in lane.parameters.items() if "." in name}
+    return {**strategy.params, **settings}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -15,10 +16,18 @@ from admf.containers.metrics.chunks import Floats
 from admf.containers.times import iso_utc_list
 from admf.engine.block import Block
 from admf.engine.events import Event
+from admf.engine.overflow import OverflowFile, RecordList
 
-__all__ = ["EquityCurve", "EquityHistory", "Trade", "TradeHistory"]
+__all__ = ["HELD_MARKS", "HELD_TRADES", "EquityCurve", "EquityHistory", "Trade", "TradeHistory"]
+
+HELD_MARKS = 4_096
+"""Marks of a lane that stay in memory: 64 to 128 KiB, so that a thousand lanes can stay as well."""
+
+HELD_TRADES = 256
+"""Trades of a lane that stay in memory: about 160 KiB."""
 
 _FIRST_CAPACITY = 1024
+_PART = 1024
 
 
 class EquityCurve(msgspec.Struct, frozen=True):
@@ -33,7 +42,7 @@ class EquityCurve(msgspec.Struct, frozen=True):
     equity: list[float]
 
 
-class Trade(msgspec.Struct, frozen=True, kw_only=True):
+class Trade(msgspec.Struct, frozen=True, gc=False):
     """A closed trade as it stands in a result file.
 
     Args:
@@ -71,116 +80,188 @@ class EquityHistory:
     """Time and equity of the marks, and more of them if wanted, in arrays that grow.
 
     Args:
-        limit: Keep this many of the last marks; None keeps all.
+        limit: Keep this many of the last marks, in memory; None keeps all.
         also: Further fields of PORTFOLIO_UPDATE to keep.
+        file: Where the oldest marks go while it is active; None holds all in memory.
+        held: Marks that stay in memory then, and that a frame holds.
     """
 
     types: frozenset[type[Event]] = frozenset({PortfolioUpdate})
 
-    def __init__(self, limit: int | None = None, also: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        limit: int | None = None,
+        also: Sequence[str] = (),
+        *,
+        file: OverflowFile | None = None,
+        held: int = HELD_MARKS,
+    ) -> None:
         self._limit = limit
-        self._length = 0
-        self._ts: NDArray[np.int64] = np.empty(_FIRST_CAPACITY, dtype=np.int64)
-        self._columns: dict[str, Floats] = {
-            name: np.empty(_FIRST_CAPACITY) for name in ("equity", *also)
+        self._file = None if limit is not None else file
+        self._held = held
+        self._first = self._stop = 0
+        self._columns: dict[str, NDArray[Any]] = {
+            "ts": np.empty(_FIRST_CAPACITY, dtype=np.int64),
+            **{name: np.empty(_FIRST_CAPACITY) for name in ("equity", *also)},
         }
-
-    @property
-    def ts(self) -> NDArray[np.int64]:
-        """int64 (n,), ns UTC, of the kept marks."""
-        return self._ts[self._first : self._length]
-
-    @property
-    def equity(self) -> Floats:
-        """float64 (n,), quote currency, of the kept marks."""
-        return self.column("equity")
-
-    def column(self, name: str) -> Floats:
-        """Return a field of the kept marks, float64 (n,)."""
-        return self._columns[name][self._first : self._length]
+        self._places: list[tuple[int, ...]] = []
 
     def fold(self, event: Event | Block[Any]) -> None:
-        """Take one PORTFOLIO_UPDATE, or a block of them."""
+        """Take one PORTFOLIO_UPDATE, or a block of them.
+
+        Raises:
+            StorageError: Older marks cannot be written; they and these stay in memory.
+        """
         if isinstance(event, Block):
             skipped = 0 if self._limit is None else max(0, len(event) - self._limit)
             values = {name: event.column(name)[skipped:] for name in self._columns}
-            self._append(event.ts[skipped:], values, len(event) - skipped)
+            self._append(values, len(event) - skipped)
         elif isinstance(event, PortfolioUpdate):
-            self._append(event.ts, {name: getattr(event, name) for name in self._columns}, 1)
+            self._append({name: getattr(event, name) for name in self._columns}, 1)
 
-    def curve(self) -> EquityCurve:
-        """Return the kept marks as text and plain numbers."""
-        return EquityCurve(iso_utc_list(self.ts), self.equity.tolist())
+    def chunks(self, name: str) -> Iterator[NDArray[Any]]:
+        """Return a field of the marks there are now, a chunk at a time; ``ts`` as int64, ns UTC.
 
-    @property
-    def _first(self) -> int:
-        return 0 if self._limit is None else max(0, self._length - self._limit)
+        Marks that arrive meanwhile do not disturb it.
 
-    def _append(
-        self, ts: NDArray[np.int64] | int, values: Mapping[str, Floats | float], count: int
-    ) -> None:
-        if self._length + count > len(self._ts):
-            self._grow(count)
-        rows = slice(self._length, self._length + count)
-        self._ts[rows] = ts
+        Raises:
+            StorageError: They cannot be read back.
+        """
+        column = list(self._columns).index(name)
+        places = tuple(places[column] for places in self._places)
+        return chain(map(partial(self._read, name), places), (self._kept(name),))
+
+    def values(self, name: str) -> Iterator[Any]:
+        """Return a field of the marks there are now as plain numbers; otherwise as `chunks`."""
+        return chain.from_iterable(part.tolist() for part in _parts(self.chunks(name)))
+
+    def curve(self) -> dict[str, Iterator[Any]]:
+        """Return the fields of `EquityCurve` of the marks there are now; otherwise as `chunks`."""
+        times = (iso_utc_list(part) for part in _parts(self.chunks("ts")))
+        return {"ts": chain.from_iterable(times), "equity": self.values("equity")}
+
+    def size_bytes(self) -> int:
+        """Return the memory of the arrays."""
+        return sum(column.nbytes for column in self._columns.values())
+
+    def _kept(self, name: str) -> NDArray[Any]:
+        return self._columns[name][self._first : self._stop]
+
+    def _append(self, values: Mapping[str, Floats | float], count: int) -> None:
+        if self._stop + count > len(self._columns["ts"]):
+            self._resize(count)
+        rows = slice(self._stop, self._stop + count)
         for name, column in values.items():
             self._columns[name][rows] = column
-        self._length = rows.stop
+        self._stop = rows.stop
+        if self._limit is not None:
+            self._first = max(0, self._stop - self._limit)
+        elif self._stop - self._first > self._held:
+            self._move()
 
-    def _grow(self, count: int) -> None:
-        """Move what is kept into arrays twice as large as is needed now."""
-        kept = {name: self.column(name) for name in self._columns}
-        ts = self.ts
-        self._length = len(ts)
-        capacity = max(_FIRST_CAPACITY, 2 * (self._length + count))
-        self._ts = np.empty(capacity, dtype=np.int64)
-        self._ts[: self._length] = ts
+    def _move(self) -> None:
+        """Move whole frames of the oldest marks to the file, if that is wanted now."""
+        file = self._file
+        if file is None or not file.active:
+            return
+        while self._stop - self._first > self._held:
+            rows = slice(self._first, self._first + self._held)
+            columns = [column[rows].tobytes() for column in self._columns.values()]
+            self._places.append(file.append(*columns))
+            self._first = rows.stop
+        self._resize(0)
+
+    def _resize(self, count: int) -> None:
+        """Move what is kept into new arrays, twice as large as is needed now.
+
+        The old ones are left as they are, since whoever reads may look at them.
+        """
+        kept = {name: self._kept(name) for name in self._columns}
+        self._first, self._stop = 0, len(kept["ts"])
+        capacity = max(_FIRST_CAPACITY, 2 * (self._stop + count))
         for name, column in kept.items():
-            self._columns[name] = np.empty(capacity)
-            self._columns[name][: self._length] = column
+            self._columns[name] = np.empty(capacity, dtype=column.dtype)
+            self._columns[name][: self._stop] = column
+
+    def _read(self, name: str, place: int) -> NDArray[Any]:
+        content = cast("OverflowFile", self._file).read(place)
+        return np.frombuffer(content, dtype=self._columns[name].dtype)
 
 
 class TradeHistory:
     """The closed trades.
 
     Args:
-        limit: Keep this many of the last trades; None keeps all.
+        limit: Keep this many of the last trades, in memory; None keeps all.
+        file: Where the oldest trades go while it is active; None holds all in memory.
+        held: Trades that stay in memory then, and that a frame holds.
     """
 
     types: frozenset[type[Event]] = frozenset({PositionClose})
 
-    def __init__(self, limit: int | None = None) -> None:
-        self._closes: deque[PositionClose] = deque(maxlen=limit)
+    def __init__(
+        self,
+        limit: int | None = None,
+        *,
+        file: OverflowFile | None = None,
+        held: int = HELD_TRADES,
+    ) -> None:
+        self._closes = RecordList(PositionClose, held, limit=limit, file=file)
 
     def fold(self, event: Event | Block[Any]) -> None:
-        """Take one POSITION_CLOSE, or a block of them."""
+        """Take one POSITION_CLOSE, or a block of them.
+
+        Raises:
+            StorageError: Older trades cannot be written; they and these stay in memory.
+        """
         if isinstance(event, Block):
-            self._closes.extend(event.events())
+            self._closes.extend(event)
         elif isinstance(event, PositionClose):
             self._closes.append(event)
 
-    def trades(self) -> list[Trade]:
-        """Return the kept trades in the order in which they closed."""
-        times = [(close.entry_ts, close.ts) for close in self._closes]
-        texts = iter(iso_utc_list(np.array(times, dtype=np.int64).ravel()))
-        return [_trade(*row) for row in zip(self._closes, texts, texts, strict=True)]
+    def trades(self) -> Iterator[Trade]:
+        """Return the trades there are now, in the order in which they closed.
+
+        Trades that are closed meanwhile do not disturb it.
+
+        Raises:
+            StorageError: They cannot be read back.
+        """
+        return chain.from_iterable(map(_trades, self._closes.batches()))
+
+    def size_bytes(self) -> int:
+        """Estimate the memory of what is held."""
+        return self._closes.size_bytes()
+
+
+def _parts(chunks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """Cut chunks into parts that take little memory as Python's own objects."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PART):
+            yield chunk[start : start + _PART]
+
+
+def _trades(closes: Sequence[PositionClose]) -> list[Trade]:
+    times = [(close.entry_ts, close.ts) for close in closes]
+    texts = iter(iso_utc_list(np.array(times, dtype=np.int64).ravel()))
+    return [_trade(*row) for row in zip(closes, texts, texts, strict=True)]
 
 
 def _trade(close: PositionClose, entry_time: str, exit_time: str) -> Trade:
-    return Trade(
-        id=close.position_id,
-        symbol=close.symbol,
-        side=close.side,
-        quantity=close.quantity,
-        entry_time=entry_time,
-        exit_time=exit_time,
-        entry_price=close.entry_price,
-        exit_price=close.exit_price,
-        pnl=close.pnl,
-        return_fraction=close.return_fraction,
-        commission=close.commission,
-        bars_held=close.bars_held,
-        mae=close.mae,
-        mfe=close.mfe,
-        exit_reason=close.exit_reason,
+    return Trade(  # by position, since by name it takes twice as long
+        close.position_id,
+        close.symbol,
+        close.side,
+        close.quantity,
+        entry_time,
+        exit_time,
+        close.entry_price,
+        close.exit_price,
+        close.pnl,
+        close.return_fraction,
+        close.commission,
+        close.bars_held,
+        close.mae,
+        close.mfe,
+        close.exit_reason,
     )

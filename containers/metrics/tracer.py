@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
 
 import msgspec
 
 from admf.containers.events import PortfolioUpdate, PositionClose
+from admf.containers.metrics.activity import ActivityCounts
 from admf.containers.metrics.annualisation import Annualisation
-from admf.containers.metrics.history import EquityCurve, EquityHistory, Trade, TradeHistory
+from admf.containers.metrics.history import EquityHistory, Trade, TradeHistory
 from admf.containers.metrics.portfolio import MetricsResult, PortfolioMetrics
 from admf.containers.metrics.return_blocks import ReturnBlocks
 from admf.containers.metrics.series import SeriesHistory
 from admf.engine.events import Envelope, Event
+from admf.engine.overflow import Overflow, OverflowFile
 from admf.engine.retention import RetentionPolicy, TracingConfig
+from admf.engine.trace_log import EventLog
 from admf.engine.tracer import EventTracer, Sink, TracerSummary
 
 __all__ = ["MetricsEventTracer", "PortfolioResults", "history_limit"]
@@ -24,20 +29,41 @@ class PortfolioResults(msgspec.Struct, frozen=True):
 
     Args:
         metrics: The metrics up to now.
-        trades: The closed trades that are kept.
-        equity_curve: The marks that are kept; None if they are not.
+        trades: The closed trades that are kept, to be read once.
+        equity_curve: The fields of `EquityCurve`, each to be read once; None if no mark is kept.
         tracer: What became of the traced events.
+        rejects: Refused orders by reason.
+        activity: How many signals, orders, cancels and fills there were.
     """
 
     metrics: MetricsResult
-    trades: list[Trade]
-    equity_curve: EquityCurve | None
+    trades: Iterator[Trade]
+    equity_curve: Mapping[str, Iterator[Any]] | None
     tracer: TracerSummary
+    rejects: Mapping[str, int]
+    activity: Mapping[str, int]
+
+    def figures(self) -> dict[str, object]:
+        """Return the fields that are small, by their names in the file."""
+        return {
+            "periods_per_year": self.metrics.periods_per_year,
+            "return_interval": self.metrics.interval,
+            "tracer": self.tracer,
+            "metrics": self.metrics.values,
+            "approximate": self.metrics.approximate,
+            "rejects": self.rejects,
+            "activity": self.activity,
+        }
+
+    def histories(self) -> dict[str, object]:
+        """Return the other fields, by their names in the file."""
+        return {"trades": self.trades, "equity_curve": self.equity_curve}
 
 
 class MetricsEventTracer(EventTracer):
     """Folds every FILL, POSITION_CLOSE and PORTFOLIO_UPDATE, traced or not, into metrics.
 
+    Signals, orders, cancels, fills and rejects are counted.
     The equity curve is kept if PORTFOLIO_UPDATE is traced, the trades if POSITION_CLOSE is.
 
     Args:
@@ -49,6 +75,9 @@ class MetricsEventTracer(EventTracer):
         policy_name: Name of the policy in the summary; the name of its class by default.
         return_blocks: Groups of returns to sum up; none by default.
         series: Keep every mark and every trade for `series`, whatever is traced.
+        overflow: Takes marks and trades out of memory, into files ``equity``, ``trades`` and
+            ``series``; None holds all in memory.
+        log: As for `EventTracer`.
     """
 
     def __init__(
@@ -62,17 +91,26 @@ class MetricsEventTracer(EventTracer):
         policy_name: str = "",
         return_blocks: ReturnBlocks | None = None,
         series: bool = False,
+        overflow: Overflow | None = None,
+        log: EventLog | None = None,
     ) -> None:
         traced = tuple(traced)
         self._initial_capital = initial_capital
         self._metrics = PortfolioMetrics(initial_capital, annualisation, return_blocks)
+        self._activity = ActivityCounts()
         self._found: MetricsResult | None = None
-        self._series = SeriesHistory() if series else None
-        self._equity = EquityHistory(history) if _keeps(PortfolioUpdate, traced, history) else None
-        self._trades = TradeHistory(history) if _keeps(PositionClose, traced, history) else None
-        histories = (self._equity, self._trades, self._series)
-        kept: list[Sink] = [sink for sink in histories if sink is not None]
-        super().__init__(traced, policy, [*self._metrics.sinks, *kept], policy_name=policy_name)
+        self._files = _files(overflow)
+        self._series = self._equity = self._trades = None
+        if _keeps(PortfolioUpdate, traced, history):
+            self._equity = EquityHistory(history, file=self._files.get("equity"))
+        if _keeps(PositionClose, traced, history):
+            self._trades = TradeHistory(history, file=self._files.get("trades"))
+        if series:
+            self._series = SeriesHistory(self._files.get("series"))
+        found = (self._equity, self._trades, self._series)
+        self._histories = [history for history in found if history is not None]
+        sinks: list[Sink] = [*self._metrics.sinks, self._activity, *self._histories]
+        super().__init__(traced, policy, sinks, policy_name=policy_name, log=log)
 
     def record(self, envelope: Envelope) -> None:
         """Take an event or a block; what the metrics were before is forgotten."""
@@ -98,15 +136,28 @@ class MetricsEventTracer(EventTracer):
         """
         return self._metrics.value(name)
 
-    def trades(self) -> list[Trade]:
-        """Return the closed trades that are kept."""
-        return [] if self._trades is None else self._trades.trades()
+    def rejects(self) -> dict[str, int]:
+        """Return the refused orders by reason, up to now."""
+        return self._activity.rejects()
+
+    def activity(self) -> dict[str, int]:
+        """Return how many signals, orders, cancels and fills there were up to now."""
+        return self._activity.values()
+
+    def trades(self) -> Iterator[Trade]:
+        """Return the closed trades that are kept, up to now.
+
+        Raises:
+            StorageError: They cannot be read back.
+        """
+        return iter(()) if self._trades is None else self._trades.trades()
 
     def series(self) -> dict[str, object]:
-        """Return the fields of `LaneSeries`, the marks as arrays.
+        """Return the fields of `LaneSeries` up to now, the marks and trades to be read once.
 
         Raises:
             LookupError: They are not kept.
+            StorageError: They cannot be read back.
         """
         if self._series is None:
             raise LookupError("this tracer keeps no series")
@@ -120,13 +171,34 @@ class MetricsEventTracer(EventTracer):
         }
 
     def results(self) -> PortfolioResults:
-        """Return the results up to now; later events go on as if nobody had asked."""
+        """Return the results up to now; later events go on as if nobody had asked.
+
+        Raises:
+            StorageError: Marks or trades cannot be read back.
+        """
         return PortfolioResults(
             metrics=self.metrics(),
             trades=self.trades(),
             equity_curve=None if self._equity is None else self._equity.curve(),
             tracer=self.summary(),
+            rejects=self.rejects(),
+            activity=self.activity(),
         )
+
+    def size_bytes(self) -> int:
+        """Estimate the memory of what is kept, at a cost that does not grow with it."""
+        return super().size_bytes() + sum(it.size_bytes() for it in self._histories)
+
+    def release(self) -> None:
+        """Remove the files that are no results, once the results are written; idempotent.
+
+        Raises:
+            StorageError: A file cannot be removed; the others are all the same.
+        """
+        with ExitStack() as stack:
+            stack.callback(super().release)
+            for file in self._files.values():
+                stack.callback(file.discard)
 
 
 def history_limit(tracing: TracingConfig) -> int | None:
@@ -136,6 +208,13 @@ def history_limit(tracing: TracingConfig) -> int | None:
     """
     limits = {"minimal": 0, "sliding_window": tracing.sliding_window_size}
     return limits.get(tracing.retention_policy)
+
+
+def _files(overflow: Overflow | None) -> dict[str, OverflowFile]:
+    """Return the files of marks and trades; each is made when it is first written to."""
+    if overflow is None:
+        return {}
+    return {name: OverflowFile(overflow, name) for name in ("equity", "trades", "series")}
 
 
 def _keeps(cls: type[Event], traced: tuple[type[Event], ...], history: int | None) -> bool:

@@ -40,7 +40,7 @@ from admf.engine.storage import MemoryStorage
 from admf.engine.summary import WindowSummary
 from admf.engine.topology import Resources
 from admf.engine.tracer import EventTracer
-from admf.engine.window import WindowSpec
+from admf.engine.window_spec import WindowSpec
 
 E = TypeVar("E", bound=Event)
 

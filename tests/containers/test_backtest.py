@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from admf.containers import lane_builder
+from admf.containers import lane_log
 from admf.containers.config import DataConfig
 from admf.containers.events import Bar, Fill
 from admf.containers.features import FeatureSpec
@@ -199,6 +199,6 @@ def test_what_is_not_traced_is_not_kept_but_measured() -> None:
 def test_a_retention_policy_may_be_a_plug_in() -> None:
     registry = Registry()
     registry.register("retention", "mine", BUILT_IN_POLICIES["minimal"])
-    policies = lane_builder._policies(registry, "mine")
+    policies = lane_log._policies(registry, "mine")
     assert policies["mine"](TracingConfig()).retained_count == 0
-    assert lane_builder._policies(registry, "minimal") is BUILT_IN_POLICIES
+    assert lane_log._policies(registry, "minimal") is BUILT_IN_POLICIES

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen
+from admf.containers.events import (
+    Cancel,
+    Fill,
+    Order,
+    PortfolioUpdate,
+    PositionClose,
+    PositionOpen,
+    Signal,
+)
 from tests.containers.harness import Ohlc, day, flat, run, script
 
 approx = pytest.approx
@@ -171,6 +179,7 @@ def test_the_document_says_what_was_run() -> None:
         "window_id",
         "lane",
         "data",
+        "window",
         "parameters",
         "status",
         "error",
@@ -181,9 +190,11 @@ def test_the_document_says_what_was_run() -> None:
         "metrics",
         "approximate",
         "rejects",
+        "activity",
         "open_positions",
         "trades",
         "equity_curve",
+        "content_sha256",
     ]
     assert document["container_id"] == "portfolio_001"
     assert (document["role"], document["status"], document["error"]) == (
@@ -197,6 +208,34 @@ def test_the_document_says_what_was_run() -> None:
     assert document["data"]["bars"] == 3
     assert document["data"]["end"] == "2024-01-03T00:00:00Z"
     assert document["tracer"]["by_type"] == {"PORTFOLIO_UPDATE": 3}
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 1000])
+@pytest.mark.parametrize("traced", [(), ("SIGNAL", "FILL")])
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ({}, (0, 0, 0, 0)),
+        ({0: lambda ctx: ctx.buy(10), 2: lambda ctx: ctx.close()}, (2, 2, 0, 2)),
+        ({0: lambda ctx: ctx.buy(10), 2: lambda ctx: ctx.sell(20)}, (2, 2, 0, 3)),
+        ({0: lambda ctx: ctx.buy(10, limit=1.0), 2: lambda ctx: ctx.cancel()}, (2, 1, 1, 0)),
+        ({0: lambda ctx: ctx.buy(10, stop_loss=50.0)}, (1, 2, 0, 1)),
+        ({0: lambda ctx: ctx.buy(1e9)}, (1, 1, 0, 0)),
+    ],
+    ids=["nothing", "in and out", "reversal", "cancelled", "bracket", "refused"],
+)
+def test_signals_orders_cancels_and_fills_are_counted_whatever_is_traced(
+    plan: Mapping[int, Any],
+    expected: tuple[int, ...],
+    traced: tuple[str, ...],
+    block_size: int,
+) -> None:
+    result = run(script(plan), flat(100, 5), traced=traced, block_size=block_size)
+    activity = result.document["activity"]
+    assert tuple(activity.values()) == expected
+    published = [len(result.of(cls)) for cls in (Signal, Order, Cancel, Fill)]
+    assert list(activity.values()) == published
+    assert list(activity) == ["signals", "orders", "cancels", "fills"]
 
 
 def test_a_benchmark_is_marked_beside_the_portfolio() -> None:

@@ -35,7 +35,13 @@ def test_the_commit_record_has_the_figures_that_are_small(window: WindowRun) -> 
 
 def test_the_file_has_all_of_them_then_the_rows(window: WindowRun) -> None:
     found = window.aggregate
-    assert list(found) == ["schema_version", "aggregate_metrics", *SUMMARY, "portfolios"]
+    assert list(found) == [
+        "schema_version",
+        "aggregate_metrics",
+        *SUMMARY,
+        "portfolios",
+        "content_sha256",
+    ]
     assert {name: found[name] for name in SUMMARY} == window.summary.report
     aggregate = found["aggregate_metrics"]
     assert list(aggregate["metrics"]) == list(HEADLINE_METRICS)
