@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -11,14 +11,16 @@ from admf.containers.aggregate import AggregateMetrics
 from admf.containers.config import LaneConfig
 from admf.containers.report import LaneReport
 from admf.containers.series import SERIES_FILE
-from admf.engine.errors import ConfigError, UserCodeError, WindowError
+from admf.engine.documents import FileRecord
+from admf.engine.errors import ConfigError, MemoryLimitError, UserCodeError, WindowError
 from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
 from admf.engine.results import ResultStore, WindowResults
 from admf.engine.spool import Spool
 from admf.engine.summary import WindowSummary
-from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 from admf.sequences.outcome import Outcome
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequence import sequence_of
@@ -53,6 +55,7 @@ class RunOfPhase:
         registry: Holds the sequences.
         lifecycle: Makes the windows.
         observer: Is told of each window.
+        resume: Take the windows that an earlier run completed as they are.
 
     Attributes:
         metrics: Of the portfolios that the phase is about.
@@ -70,6 +73,7 @@ class RunOfPhase:
         registry: Registry,
         lifecycle: LifecycleManager,
         observer: WindowObserver,
+        resume: bool = False,
     ) -> None:
         self.metrics = AggregateMetrics()
         self.tests = AggregateMetrics()
@@ -81,10 +85,10 @@ class RunOfPhase:
         self._registry = registry
         self._lifecycle = lifecycle
         self._observer = observer
+        self._resume = resume
         self._trials = Spool()
         self._series = Spool()
-        self._open: dict[str, WindowResults] = {}
-        self._with_window: set[str] = set()
+        self._open: dict[str, _Folder] = {}
 
     def close(self) -> None:
         """Let go of the record."""
@@ -103,15 +107,16 @@ class RunOfPhase:
         """Run a part of the sequence of a name, which gets a folder as a sequence does."""
         if stretch.path in self._open:
             return await part(stretch)
-        self._open[stretch.path] = self._store.window(self._phase.name, stretch.path)
+        folder = self._open[stretch.path] = _Folder(self._results(stretch.path))
         try:
             outcome = await part(stretch)
-            if stretch.path not in self._with_window:
-                await self._write(name, stretch, outcome, self._open[stretch.path])
+            if not folder.is_window:
+                await self._write(name, stretch, outcome, folder)
+                self._tell_above(folder.results, stretch.path)
             return outcome
         finally:
             del self._open[stretch.path]
-            self._with_window.discard(stretch.path)
+            folder.windows.close()
 
     async def run_window(self, spec: WindowSpec) -> WindowResults:
         """Run a window to its end, and return its files; those of a failed one may be missing."""
@@ -146,7 +151,8 @@ class RunOfPhase:
 
     def results(self, window_id: str) -> WindowResults:
         """Return the files of a window that has run, or of a sequence that runs."""
-        return self._open.get(window_id) or self._store.window(self._phase.name, window_id)
+        folder = self._open.get(window_id)
+        return self._results(window_id) if folder is None else folder.results
 
     def record(self, trial: TrialRecord) -> None:
         """Keep what became of a trial."""
@@ -168,15 +174,44 @@ class RunOfPhase:
             self.failed += sum(row.status == "failed" for row in rows)
 
     async def _run_window(self, spec: WindowSpec) -> tuple[WindowSummary, WindowResults]:
-        results = self._store.window(spec.phase_name, spec.window_id)
+        results = self._results(spec.window_id)
         if spec.window_id in self._open:
-            self._with_window.add(spec.window_id)
-        window = self._lifecycle.window(spec, results)
-        return await _run(window, self._observer), results
+            self._open[spec.window_id].is_window = True
+        summary = await results.kept(spec.fingerprint, WindowSummary) if self._resume else None
+        if summary is None:
+            if self._resume:
+                await self._withdraw(results, spec.window_id)
+            summary = await _run(self._lifecycle.window(spec, results), self._observer)
+        else:
+            self._observer.closed(summary)
+        self._tell_above(results, spec.window_id)
+        return summary, results
 
-    async def _write(
-        self, name: str, stretch: Stretch, outcome: Outcome, results: WindowResults
-    ) -> None:
+    async def _withdraw(self, results: WindowResults, path: str) -> None:
+        """Remove the records that an earlier run left of a window, and of the folders above it.
+
+        Should this run be killed, none of them tells of files that it has replaced by then.
+        """
+        await results.withdraw()
+        while path:
+            path = path.rpartition("/")[0]
+            if path in self._open:
+                await self._open[path].results.withdraw()
+
+    def _results(self, window_id: str) -> WindowResults:
+        compression = self._phase.settings.compression
+        return self._store.window(self._phase.name, window_id, compression)
+
+    def _tell_above(self, results: WindowResults, path: str) -> None:
+        """Have the folder above that of a window, or of a sequence, tell of it."""
+        while path:
+            path = path.rpartition("/")[0]
+            if path in self._open:
+                self._open[path].add(results)
+                return
+
+    async def _write(self, name: str, stretch: Stretch, outcome: Outcome, folder: _Folder) -> None:
+        results = folder.results
         body: dict[str, object] = {"sequence": name, **msgspec.structs.asdict(outcome)}
         if not stretch.path:
             body = {
@@ -188,7 +223,8 @@ class RunOfPhase:
             if len(self._trials):
                 await results.write(TRIALS_FILE, {"trials": map(msgspec.Raw, self._trials)})
         await results.write(AGGREGATE_FILE, body)
-        await results.commit(msgspec.structs.asdict(self._summary(name, stretch)))
+        summary = msgspec.structs.asdict(self._summary(name, stretch))
+        await results.commit(summary, folder.records())
 
     def _figures(self) -> dict[str, object]:
         """Return the figures that fit on a line; of the best and the mean, tests are left out."""
@@ -212,6 +248,31 @@ class RunOfPhase:
             errors=(),
             report={"sequence": name},
         )
+
+
+class _Folder:
+    """The folder of a sequence that runs.
+
+    Attributes:
+        results: Its files.
+        windows: The commit records of the windows below it.
+        is_window: Whether it is that of the only window, too.
+    """
+
+    def __init__(self, results: WindowResults) -> None:
+        self.results = results
+        self.windows = Spool()
+        self.is_window = False
+
+    def add(self, window: WindowResults) -> None:
+        """Take note of a window below it, if that was committed."""
+        record = window.record_below(self.results)
+        if record is not None:
+            self.windows.append(msgspec.json.encode(record))
+
+    def records(self) -> Iterator[FileRecord]:
+        """Return what was noted, in the order of the windows."""
+        return (msgspec.json.decode(record, type=FileRecord) for record in self.windows)
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -244,7 +305,11 @@ def _without_report(lane: LaneConfig, why: str) -> LaneReport:
 
 
 async def _run(window: ExecutionWindow, observer: WindowObserver) -> WindowSummary:
-    """Run a window to its end; one that fails says so in its summary."""
+    """Run a window to its end; one that fails says so in its summary.
+
+    Raises:
+        MemoryLimitError: It was ended because memory ran out, so there is no point in going on.
+    """
     observer.opened(window)
     failure: BaseException | None = None
     try:
@@ -255,6 +320,8 @@ async def _run(window: ExecutionWindow, observer: WindowObserver) -> WindowSumma
     finally:
         if window.summary is not None:
             observer.closed(window.summary)
+    if isinstance(failure, MemoryLimitError):
+        raise failure
     if window.summary is None:
         raise failure or WindowError(f"{window!r} was closed before it ran")
     return window.summary

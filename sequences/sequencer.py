@@ -87,6 +87,8 @@ class Sequencer:
         store: ResultStore,
         observer: WindowObserver,
         points: tuple[Point, ...] | None = None,
+        *,
+        resume: bool = False,
     ) -> PhaseEnd:
         """Run a phase.
 
@@ -99,6 +101,7 @@ class Sequencer:
             store: Where its results go.
             observer: Is told of each window.
             points: The parameter sets to use, in place of searching the parameter space.
+            resume: Take the windows that an earlier run completed as they are.
 
         Raises:
             ConfigError: The phase names unknown plug-ins, or settings they refuse.
@@ -113,6 +116,7 @@ class Sequencer:
             registry=self._registry,
             lifecycle=self._lifecycle,
             observer=observer,
+            resume=resume,
         )
         with closing(run):
             outcome = await run.run_sequence(

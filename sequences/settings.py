@@ -16,8 +16,9 @@ from admf.containers.config import (
     RiskConfig,
     StrategyConfig,
 )
-from admf.engine.retention import TracingConfig
-from admf.engine.window import ResultsStorage
+from admf.engine.packing import Compression
+from admf.engine.retention import TraceStore, TracingConfig
+from admf.engine.window_spec import ResultsStorage
 from admf.sequences.config import (
     Dimension,
     KFoldConfig,
@@ -31,7 +32,7 @@ from admf.sequences.config import (
     WalkForwardConfig,
 )
 
-__all__ = ["DataRange", "PhaseOptions", "PhaseSettings"]
+__all__ = ["DataRange", "PhaseOptions", "PhaseSettings", "TraceConfig"]
 
 
 class DataRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +46,18 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     start: float | str | None = None
     end: float | str | None = None
+
+
+class TraceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which traced events become files beside the results.
+
+    Args:
+        store: ``none``, ``retained`` for those that the retention policy keeps to the end of the
+            window, or ``all`` for the whole event log of each portfolio, from which ``admf replay``
+            computes its results once more.
+    """
+
+    store: TraceStore = "none"
 
 
 class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +88,10 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         retention_policy: Which traced events are kept: ``trade_complete``, ``sliding_window`` or
             ``minimal``.
         sliding_window_size: Events of each type that ``sliding_window`` keeps.
-        results_storage: ``disk`` writes result files, ``memory`` returns results only.
+        trace: Which traced events become files beside the results.
+        results_storage: ``disk`` writes result files, ``memory`` returns results only, ``auto``
+            keeps them in memory for as long as there is enough of it, and then moves them to disk.
+        compression: Of result files: ``none``, ``gzip`` or ``zstd``.
         seed: Seed of everything random.
         block_size: Time steps that are handled at once; results do not depend on it.
         periods_per_year: Periods a year for annualised metrics; null takes them from the data.
@@ -104,7 +120,9 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     event_tracing: tuple[str, ...] | UnsetType | None = UNSET
     retention_policy: str | UnsetType | None = UNSET
     sliding_window_size: PositiveInt | UnsetType = UNSET
+    trace: TraceConfig | UnsetType = UNSET
     results_storage: ResultsStorage | UnsetType | None = UNSET
+    compression: Compression | UnsetType = UNSET
     seed: NonNegativeInt | UnsetType = UNSET
     block_size: PositiveInt | UnsetType = UNSET
     periods_per_year: PositiveFloat | UnsetType | None = UNSET
@@ -136,7 +154,9 @@ class PhaseSettings(PhaseOptions, frozen=True, kw_only=True, forbid_unknown_fiel
     event_tracing: tuple[str, ...] = ("POSITION_OPEN", "POSITION_CLOSE", "FILL")
     retention_policy: str = "trade_complete"
     sliding_window_size: PositiveInt = 1000
+    trace: TraceConfig = TraceConfig()
     results_storage: ResultsStorage = "disk"
+    compression: Compression = "none"
     seed: NonNegativeInt = 0
     block_size: PositiveInt = 4096
     periods_per_year: PositiveFloat | None = None
@@ -160,4 +180,5 @@ class PhaseSettings(PhaseOptions, frozen=True, kw_only=True, forbid_unknown_fiel
             event_tracing=self.event_tracing,
             retention_policy=self.retention_policy,
             sliding_window_size=self.sliding_window_size,
+            store=self.trace.store,
         )

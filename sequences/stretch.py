@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from admf.containers.series import SERIES_FILE, LaneSeries, WindowSeries
 from admf.containers.times import iso_utc
 from admf.engine.errors import ConfigError
 from admf.engine.results import WindowResults
-from admf.engine.window import WindowSpec
+from admf.engine.window_spec import WindowSpec
 from admf.sequences.lanes import lane_id, make_lane, seeds_of
 from admf.sequences.outcome import Outcome, Point
 from admf.sequences.phase import ResolvedPhase
@@ -255,7 +256,7 @@ class Stretch:
             config: Settings of its topology.
             topology: Registered name; that of the phase if not given.
         """
-        return WindowSpec(
+        spec = WindowSpec(
             workflow_id=self.workflow_id,
             phase_name=self.phase.name,
             window_id=self.below(name),
@@ -265,6 +266,7 @@ class Stretch:
             results_storage=self.settings.results_storage,
             seed=self.settings.seed,
         )
+        return msgspec.structs.replace(spec, fingerprint=_fingerprint(spec, config))
 
     def _lane(self, candidate: Candidate) -> LaneConfig:
         lane = make_lane(self.settings, candidate.number, candidate.point, self.place)
@@ -288,6 +290,18 @@ class Stretch:
     def below(self, name: str) -> str:
         """Return the id of a window of this stretch."""
         return _joined(self.path, name)
+
+
+_NO_RESULT_DEPENDS_ON = frozenset({"data", "block_size"})
+"""Of a window's settings; that the data are the same is for the run to see to."""
+
+
+def _fingerprint(spec: WindowSpec, config: msgspec.Struct) -> str:
+    """Return a digest of all that a window computes its results from, but for the data."""
+    settings: dict[str, Any] = msgspec.to_builtins(config)
+    kept = {name: value for name, value in settings.items() if name not in _NO_RESULT_DEPENDS_ON}
+    content = (spec.phase_name, spec.window_id, spec.topology, spec.tracing, spec.seed, kept)
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
 
 def _joined(path: str, name: str) -> str:

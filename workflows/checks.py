@@ -12,6 +12,7 @@ from admf.containers.timestamps import parse_bound
 from admf.containers.zones import check_timezone
 from admf.engine.errors import Problem
 from admf.engine.ids import check_id_path
+from admf.sequences.settings import PhaseSettings
 from admf.workflows.data_folder import data_folder
 from admf.workflows.findings import (
     Finding,
@@ -91,6 +92,17 @@ def _of_phase(plan: PhasePlan, known: Vocabulary, *, strict: bool) -> Iterator[F
         is_searched = searches(sequence, settings)
         yield from strategy_findings(plan.node, settings, known, plan.folder, searches=is_searched)
     yield from inner_circle(sequence, settings)
+    yield from _trace(settings)
+
+
+def _trace(settings: PhaseSettings) -> Iterator[Finding]:
+    """Yield that traces are to become files of a phase that has none."""
+    if settings.trace.store != "none" and settings.results_storage == "memory":
+        message = (
+            f"{settings.trace.store!r} makes files, and with results_storage 'memory' there are "
+            "none; set results_storage to 'disk' or 'auto', or store to 'none'"
+        )
+        yield Finding(("trace", "store"), message)
 
 
 def sections_of(root: Node) -> Iterator[tuple[tuple[str, ...], Node]]:

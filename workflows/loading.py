@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class LoadedExperiment:
             None for an experiment made in Python.
         root: The fields with their places.
         vocabulary: The names that it may use.
+        overrides: What was set on top of it, ``a.b=value`` each.
     """
 
     experiment: Experiment
@@ -53,6 +54,7 @@ class LoadedExperiment:
     folder: Path | None
     root: Node = field(repr=False)
     vocabulary: Vocabulary = field(repr=False)
+    overrides: tuple[str, ...] = ()
 
     @property
     def workflow(self) -> Workflow:
@@ -94,29 +96,37 @@ def load_experiment(
         found = "is empty" if root.value is None else f"holds {describe(plain(root))}"
         message = f"{found}; an experiment has fields, at least workflow and data"
         raise ConfigError(_report([*problems, root.place.problem((), message)]))
+    overrides = tuple(overrides)
     root = apply_overrides(root, overrides, problems)
-    return checked_experiment(root, problems, vocabulary, file.resolve().parent)
+    loaded = checked_experiment(root, problems, vocabulary, file.resolve().parent)
+    return replace(loaded, overrides=overrides)
 
 
 def experiment_from_mapping(
-    mapping: Mapping[str, object], overrides: Iterable[str] = (), *, vocabulary: Vocabulary
+    mapping: Mapping[str, object],
+    overrides: Iterable[str] = (),
+    *,
+    vocabulary: Vocabulary,
+    folder: Path | None = None,
 ) -> LoadedExperiment:
     """Check an experiment that was made in Python; fields as in a file.
 
-    Values may also be config Structs, tuples, dates and paths. Relative paths are left to the
-    current folder.
+    Values may also be config Structs, tuples, dates and paths.
 
     Args:
         mapping: The experiment.
         overrides: ``a.b=value`` each; see `apply_overrides`.
         vocabulary: The names that the experiment may use.
+        folder: What relative paths in it are relative to; the current folder if not given.
 
     Raises:
         ConfigError: With every mistake that was found, by field.
     """
     problems: list[Problem] = []
+    overrides = tuple(overrides)
     root = apply_overrides(node_of(mapping, problems), overrides, problems)
-    return checked_experiment(root, problems, vocabulary, None)
+    loaded = checked_experiment(root, problems, vocabulary, folder)
+    return replace(loaded, overrides=overrides)
 
 
 def checked_experiment(

@@ -20,7 +20,8 @@ from admf.engine.results import ResultStore
 from admf.engine.retention import TracingConfig
 from admf.engine.storage import MemoryStorage
 from admf.engine.topology import Resources
-from admf.engine.window import ExecutionWindow, WindowSpec
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 from admf.sequences.phase import ResolvedPhase
 
 if TYPE_CHECKING:

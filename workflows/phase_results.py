@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from admf.engine.storage import MemoryStorage
+from admf.engine.storage import Storage
 from admf.sequences.sequencer import PhaseEnd
 from admf.workflows.outcome import PhaseData, PhaseSummary
 from admf.workflows.phase_watch import PhaseWatch
@@ -68,7 +68,7 @@ def namespace_of(
 
 
 async def phase_data(
-    storage: MemoryStorage, folder: str, aggregate: Mapping[str, Any] | None
+    storage: Storage, folder: str, aggregate: Mapping[str, Any] | None
 ) -> PhaseData:
     """Return what a phase left in memory.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import msgspec
@@ -83,7 +84,8 @@ def loaded_from_experiment(experiment: Experiment, loaded: LoadedExperiment) -> 
     problems: list[Problem] = []
     before = node_of(loaded.experiment, [])
     root = changed(node_of(experiment, problems), before, loaded.root)
-    return checked_experiment(root, problems, loaded.vocabulary, loaded.folder)
+    further = checked_experiment(root, problems, loaded.vocabulary, loaded.folder)
+    return replace(further, overrides=loaded.overrides)
 
 
 def _plans(loaded: LoadedExperiment, workflow: Workflow) -> tuple[PhasePlan, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -12,17 +13,30 @@ from admf.engine.container import Status
 from admf.engine.errors import StorageError
 from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
+from admf.engine.lock import RunLock
+from admf.engine.lock_owner import LockOwner
+from admf.engine.memory_guard import MemoryGuard
 from admf.engine.results import ResultStore
 from admf.engine.shielding import finish
 from admf.engine.storage import Storage
 from admf.sequences.sequencer import Sequencer
+from admf.workflows.earlier_run import (
+    EarlierRun,
+    only_versions,
+    read_earlier_run,
+    refuse_changes,
+)
 from admf.workflows.experiment import Experiment
 from admf.workflows.outcome import PhaseResult, Progress, RunResult
-from admf.workflows.run_record import RunRecord
+from admf.workflows.run_record import RunRecord, installed_versions
 from admf.workflows.study import Plan, Study
 from admf.workflows.workflow import BranchingWorkflow, IteratingWorkflow
 
-__all__ = ["MakePlan", "Run"]
+__all__ = ["Existing", "MakePlan", "Run"]
+
+Existing: TypeAlias = Literal["refuse", "overwrite", "resume", "resume changed"]
+"""What to do with results in the run's folder: refuse to run, replace them, go on from them if they
+are of the same experiment, or go on from as much of them as is."""
 
 MakePlan = Callable[[Experiment], Awaitable[Plan]]
 """Checks an experiment that a workflow made, and reads its data."""
@@ -36,8 +50,9 @@ class Run:
         make_plan: Makes plans of the experiments that the workflow goes on with.
         sequencer: Runs the phases.
         lifecycle: Has the windows that the sequencer opens.
+        memory: Looks after their memory.
         storage: Where the run's folder goes.
-        overwrite: Replace results that admf left there.
+        existing: What to do if there are results in it.
 
     Attributes:
         run_id: Names the run: its folder, and a fingerprint of experiment and data.
@@ -50,19 +65,24 @@ class Run:
         *,
         sequencer: Sequencer,
         lifecycle: LifecycleManager,
+        memory: MemoryGuard,
         storage: Storage,
-        overwrite: bool = False,
+        existing: Existing = "refuse",
     ) -> None:
         self._plan = plan
         self._make_plan = make_plan
         self._sequencer = sequencer
         self._lifecycle = lifecycle
+        self._memory = memory
         self._storage = storage
-        self._overwrite = overwrite
+        self._existing: Existing = existing
         self._folder = plan.loaded.results_dir
         self._record = RunRecord(self._folder, plan)
         self._results: dict[str, PhaseResult] = {}
         self._store: ResultStore | None = None
+        self._lock: RunLock | None = None
+        self._gone: LockOwner | None = None
+        self._earlier: EarlierRun | None = None
         self._scope = anyio.CancelScope()
         self._on_progress: Callable[[Progress], None] | None = None
         self.run_id = self._record.run_id
@@ -75,24 +95,39 @@ class Run:
         """Have a run that was cancelled end within seconds, even if results are lost by that."""
         self._lifecycle.hurry()
 
-    async def execute(self, on_progress: Callable[[Progress], None] | None = None) -> RunResult:
+    async def execute(
+        self,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+    ) -> RunResult:
         """Run the phases, and write their results as each window closes.
 
         Args:
             on_progress: Called in the event loop as bars are handled.
+            on_note: Told what is worth knowing and no mistake.
 
         Raises:
-            ResultExistsError: There are results in the run's folder.
+            ResultExistsError: There are results in the run's folder, and they are not to be
+                replaced, or are of another experiment.
+            FolderInUseError: Another run writes to it.
             StorageError: Results cannot be written.
         """
         self._on_progress = on_progress
         self._record.begin()
-        await self._open_store(self._plan)
+        try:
+            await self._open_store(self._plan)
+            self._tell(on_note)
+            result = await self._execute()
+        finally:
+            await finish(self._unlock)
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return result
+
+    async def _execute(self) -> RunResult:
         status: Status = "failed"
         try:
-            await self._write_record("running")
             with self._scope:
-                await self._run_workflow()
+                await self._run_locked()
             status = self._status()
         except anyio.get_cancelled_exc_class():
             status = "cancelled"
@@ -102,8 +137,16 @@ class Run:
             raise error from group
         finally:
             await finish(partial(self._write_record, status))
-        await anyio.lowlevel.checkpoint_if_cancelled()
         return self._result(status)
+
+    async def _run_locked(self) -> None:
+        """Run the workflow; what keeps the run's folder its own runs beside it."""
+        async with anyio.create_task_group() as group:
+            if self._lock is not None:
+                group.start_soon(self._lock.keep)
+                group.start_soon(self._memory.watch)
+            await self._run_workflow()
+            group.cancel_scope.cancel()
 
     async def _run_workflow(self) -> None:
         """Run the phases, again while the workflow says so, and then what branches off."""
@@ -130,16 +173,21 @@ class Run:
         return workflow.modify_config_for_next(plan.loaded.experiment, result, iteration)
 
     async def _run_study(self, plan: Plan, prefix: str) -> None:
-        self._record.add(plan, prefix)
         await self._open_store(plan)
         path = f"{self._folder}/{prefix}".rstrip("/")
+        store = None if self._store is None else ResultStore(self._storage, path)
+        kept = await self._kept(plan, prefix, store)
+        self._record.add(plan, prefix)
+        await self._write_record("running")
         study = Study(
             plan,
             sequencer=self._sequencer,
-            store=None if self._store is None else ResultStore(self._storage, path),
+            store=store,
+            memory=self._memory,
             folder=path,
             prefix=prefix,
             on_progress=self._on_progress,
+            kept=kept,
         )
         try:
             await study.run()
@@ -148,13 +196,66 @@ class Run:
             found = {f"{prefix}{name}": it for name, it in done.items() if it is not None}
             self._results |= found
 
+    async def _kept(self, plan: Plan, prefix: str, store: ResultStore | None) -> frozenset[str]:
+        """Return the phases of a study that go on from an earlier run; clear away the others."""
+        if self._earlier is None or store is None:
+            return frozenset()
+        kept = self._earlier.unchanged(plan, prefix)
+        names = (*self._earlier.phases_of(prefix), *(phase.name for phase in plan.phases))
+        for name in dict.fromkeys(names):
+            if name not in kept:
+                await store.forget(name)
+        return kept
+
     async def _open_store(self, plan: Plan) -> None:
-        """Make the run's folder, once there is a phase that keeps results on disk."""
-        on_disk = any(phase.settings.results_storage == "disk" for phase in plan.phases)
-        if self._store is None and on_disk:
-            self._store = await ResultStore.create(
-                self._storage, self._folder, overwrite=self._overwrite
+        """Have the run's folder, once there is a phase that keeps results on disk."""
+        on_disk = any(phase.settings.results_storage != "memory" for phase in plan.phases)
+        if self._store is not None or not on_disk:
+            return
+        storage, folder = self._storage, self._folder
+        await ResultStore.recover(storage, folder)
+        there = await storage.exists(folder)
+        if there and self._existing != "refuse":
+            self._lock = await RunLock.acquire(storage, folder)
+            self._gone = self._lock.taken_over
+        if there and self._existing in ("resume", "resume changed"):
+            self._store = await self._go_on(plan)
+            return
+        overwrite = self._existing == "overwrite"
+        self._store = await ResultStore.create(storage, folder, overwrite=overwrite)
+        self._lock = await RunLock.acquire(storage, folder)
+
+    async def _go_on(self, plan: Plan) -> ResultStore:
+        """Look at the run that is to be continued, before anything of it is touched."""
+        earlier = await read_earlier_run(self._storage, self._folder)
+        changes: list[str] = []
+        if earlier is not None:
+            changes = earlier.differences(plan, installed_versions(plan.phases))
+            if self._existing == "resume":
+                refuse_changes(self._storage.locate(self._folder), changes)
+            self._record.go_on_from(earlier, changes)
+            self.run_id = self._record.run_id
+        store = await ResultStore.open(self._storage, self._folder)
+        if earlier is not None and not only_versions(changes):
+            for study in earlier.further_studies:
+                await store.forget(study)
+        self._earlier = earlier
+        return store
+
+    def _tell(self, on_note: Callable[[str], None] | None) -> None:
+        if on_note is None:
+            return
+        if self._lock is not None and self._gone is not None:
+            who = self._gone.describe(self._lock.owner.heartbeat_at_ns)
+            on_note(
+                f"the run that wrote here before did not end by itself ({who}); its lock is void"
             )
+        if self._existing in ("resume", "resume changed") and self._earlier is None:
+            on_note("there is nothing to resume, so this run begins anew")
+
+    async def _unlock(self) -> None:
+        if self._lock is not None:
+            await self._lock.release()
 
     def _status(self) -> Status:
         if self._scope.cancelled_caught:
@@ -162,7 +263,8 @@ class Run:
         return "completed" if all(it.success for it in self._results.values()) else "failed"
 
     def _result(self, status: Status) -> RunResult:
-        path = None if self._store is None else self._store.location
+        in_memory = self._results and not any(it.results_saved for it in self._results.values())
+        path = None if self._store is None or in_memory else self._store.location
         return RunResult(
             status=status, run_id=self.run_id, results_path=path, phases=dict(self._results)
         )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
 
 from admf.containers.catalog import DataCatalog, UserModules
 from admf.engine.lifecycle import LifecycleManager
+from admf.engine.memory import MemoryProbe
+from admf.engine.memory_guard import MemoryGuard
 from admf.engine.registry import Registry
-from admf.engine.storage import LocalStorage
+from admf.engine.storage import LocalStorage, Storage
 from admf.engine.topology import Resources
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import Sequencer
@@ -21,8 +24,9 @@ from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, lo
 from admf.workflows.outcome import Progress, RunResult
 from admf.workflows.plugins import installed_plugins, known_events
 from admf.workflows.resolution import loaded_from_experiment, resolve_phases
-from admf.workflows.run import Run
+from admf.workflows.run import Existing, Run
 from admf.workflows.study import Plan
+from admf.workflows.user_code import code_digests
 from admf.workflows.vocabulary import Vocabulary, vocabulary_of
 
 __all__ = ["ExperimentSource", "Runner", "run", "run_async"]
@@ -38,7 +42,16 @@ class Runner:
         results_root: Folder below which each run has its own.
         registry: The plug-ins; those that are installed, if not given.
         overwrite: Replace results of an earlier run that admf left in a run's folder.
+        resume: Go on from such results: windows that are complete do not run again.
+        allow_changed: Go on even if the experiment, the data or versions have changed since: phases
+            that this leaves as they were are continued, the others run again.
         frames: Data frames by symbol, for experiments with ``source: frames``.
+        storage: Where the runs' folders go, in place of ``results_root``.
+        memory: Tells how much memory there is, for ``results_storage: auto``; by default the system
+            does: the limit of the container or service, or else the machine's.
+
+    Raises:
+        ValueError: Results are to be replaced and to be continued.
     """
 
     def __init__(
@@ -47,15 +60,34 @@ class Runner:
         results_root: str | os.PathLike[str] = "results",
         registry: Registry | None = None,
         overwrite: bool = False,
+        resume: bool = False,
+        allow_changed: bool = False,
         frames: Mapping[str, Any] | None = None,
+        storage: Storage | None = None,
+        memory: MemoryProbe | None = None,
     ) -> None:
         self.registry = registry or installed_plugins()
-        self._storage = LocalStorage(results_root)
-        self._overwrite = overwrite
+        self._storage = storage or LocalStorage(results_root)
+        self._existing: Existing = _existing(
+            overwrite=overwrite, resume=resume, allow_changed=allow_changed
+        )
         self._catalog = DataCatalog(frames)
+        self._memory = memory
 
-    def load(self, experiment: ExperimentSource, overrides: Iterable[str] = ()) -> LoadedExperiment:
+    def load(
+        self,
+        experiment: ExperimentSource,
+        overrides: Iterable[str] = (),
+        *,
+        folder: Path | None = None,
+    ) -> LoadedExperiment:
         """Read and check an experiment, and its strategy; nothing is run.
+
+        Args:
+            experiment: The experiment.
+            overrides: ``a.b=value`` each.
+            folder: What relative paths in a mapping are relative to; the current folder if not
+                given. Those in a file are relative to its own.
 
         Raises:
             ConfigError: With every mistake that was found.
@@ -64,7 +96,9 @@ class Runner:
             return experiment
         vocabulary = self._vocabulary()
         if isinstance(experiment, Mapping):
-            return experiment_from_mapping(experiment, overrides, vocabulary=vocabulary)
+            return experiment_from_mapping(
+                experiment, overrides, vocabulary=vocabulary, folder=folder
+            )
         return load_experiment(experiment, overrides, vocabulary=vocabulary)
 
     def phases(self, loaded: LoadedExperiment) -> tuple[ResolvedPhase, ...]:
@@ -84,7 +118,8 @@ class Runner:
         """
         loaded = self.load(experiment)
         resources = Resources(self._catalog, UserModules(loaded.folder))
-        lifecycle = LifecycleManager(registry=self.registry, resources=resources)
+        memory = MemoryGuard(self._storage, self._memory)
+        lifecycle = LifecycleManager(registry=self.registry, resources=resources, memory=memory)
         sequencer = Sequencer(self.registry, lifecycle, self._catalog)
 
         async def make_plan(following: Experiment) -> Plan:
@@ -96,8 +131,9 @@ class Runner:
             make_plan,
             sequencer=sequencer,
             lifecycle=lifecycle,
+            memory=memory,
             storage=self._storage,
-            overwrite=self._overwrite,
+            existing=self._existing,
         )
 
     async def run(
@@ -124,7 +160,9 @@ class Runner:
         workflow = loaded.workflow
         phases = resolve_phases(loaded, workflow)
         data = {phase.name: await sequencer.prepare(phase) for phase in phases}
-        return Plan(loaded, workflow, phases, data)
+        name = loaded.experiment.workflow
+        code = code_digests(phases, name, workflow, registry=self.registry, folder=loaded.folder)
+        return Plan(loaded, workflow, phases, data, code)
 
 
 async def run_async(
@@ -133,6 +171,8 @@ async def run_async(
     overrides: Iterable[str] = (),
     results_root: str | os.PathLike[str] = "results",
     overwrite: bool = False,
+    resume: bool = False,
+    allow_changed: bool = False,
     frames: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunResult:
@@ -143,6 +183,8 @@ async def run_async(
         overrides: ``a.b=value`` each, as ``--set`` takes them.
         results_root: Folder below which the run has its own.
         overwrite: Replace results that an earlier run left there.
+        resume: Go on from such results; see `Runner`.
+        allow_changed: Go on even if something has changed since; see `Runner`.
         frames: Data frames by symbol, for experiments with ``source: frames``.
         on_progress: Called as bars are handled.
 
@@ -151,7 +193,13 @@ async def run_async(
         DataError: The data cannot be used.
         StorageError: Results cannot be written.
     """
-    runner = Runner(results_root=results_root, overwrite=overwrite, frames=frames)
+    runner = Runner(
+        results_root=results_root,
+        overwrite=overwrite,
+        resume=resume,
+        allow_changed=allow_changed,
+        frames=frames,
+    )
     return await runner.run(runner.load(experiment, overrides), on_progress=on_progress)
 
 
@@ -161,6 +209,8 @@ def run(
     overrides: Iterable[str] = (),
     results_root: str | os.PathLike[str] = "results",
     overwrite: bool = False,
+    resume: bool = False,
+    allow_changed: bool = False,
     frames: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunResult:
@@ -172,7 +222,17 @@ def run(
             overrides=overrides,
             results_root=results_root,
             overwrite=overwrite,
+            resume=resume,
+            allow_changed=allow_changed,
             frames=frames,
             on_progress=on_progress,
         )
     )
+
+
+def _existing(*, overwrite: bool, resume: bool, allow_changed: bool) -> Existing:
+    if overwrite and (resume or allow_changed):
+        raise ValueError("results are either replaced (overwrite) or continued (resume), not both")
+    if allow_changed:
+        return "resume changed"
+    return "overwrite" if overwrite else "resume" if resume else "refuse"

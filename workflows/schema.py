@@ -29,7 +29,7 @@ from admf.sequences.config import (
     TrainTestConfig,
     WalkForwardConfig,
 )
-from admf.sequences.settings import DataRange, PhaseOptions, PhaseSettings
+from admf.sequences.settings import DataRange, PhaseOptions, PhaseSettings, TraceConfig
 from admf.workflows.experiment import DeclaredPhase, Experiment
 
 __all__ = ["JsonSchema", "experiment_schema", "settings_schema"]
@@ -57,6 +57,7 @@ _DOCUMENTED: tuple[type[msgspec.Struct], ...] = (
     SinglePassConfig,
     SizingConfig,
     StrategyConfig,
+    TraceConfig,
     TrainTestConfig,
     WalkForwardConfig,
 )

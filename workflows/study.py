@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
@@ -11,13 +11,14 @@ import anyio
 
 from admf.containers.market_data import MarketData
 from admf.engine.errors import AdmfError, ConfigError, StorageError
+from admf.engine.memory_guard import MemoryGuard
 from admf.engine.results import ResultStore
 from admf.engine.storage import MemoryStorage
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import PhaseEnd, Sequencer
 from admf.workflows.inputs import with_inputs
 from admf.workflows.loading import LoadedExperiment
-from admf.workflows.outcome import PhaseResult, Progress
+from admf.workflows.outcome import PhaseData, PhaseResult, Progress
 from admf.workflows.phase_results import found_nothing, namespace_of, phase_data, summary_of
 from admf.workflows.phase_watch import PhaseWatch
 from admf.workflows.references import condition_holds
@@ -35,12 +36,14 @@ class Plan:
         workflow: Its workflow.
         phases: Its phases in order, every setting decided.
         data: The market data of each phase.
+        code: Digests of the user's own code, by the name of the strategy or workflow.
     """
 
     loaded: LoadedExperiment
     workflow: Workflow
     phases: tuple[ResolvedPhase, ...]
     data: Mapping[str, MarketData]
+    code: Mapping[str, str]
 
 
 class Study:
@@ -50,9 +53,11 @@ class Study:
         plan: The experiment.
         sequencer: Runs a phase.
         store: Where results go that are kept on disk; None if no phase keeps any.
+        memory: Looks after phases whose results are in memory as long as there is room.
         folder: Path of the study in the run, for what is kept in memory.
         prefix: Put before the names of phases when they are reported.
         on_progress: Called as bars are handled.
+        kept: Phases whose completed windows are taken as an earlier run left them.
 
     Attributes:
         results: How the phases ended, by name, as far as they have.
@@ -64,18 +69,23 @@ class Study:
         *,
         sequencer: Sequencer,
         store: ResultStore | None,
+        memory: MemoryGuard,
         folder: str,
         prefix: str = "",
         on_progress: Callable[[Progress], None] | None = None,
+        kept: Container[str] = (),
     ) -> None:
         self.results: dict[str, PhaseResult] = {}
         self._plan = plan
         self._sequencer = sequencer
         self._store = store
+        self._guard = memory
         self._memory = MemoryStorage()
         self._memory_store = ResultStore(self._memory, folder)
+        self._tiered_store = ResultStore(memory.storage, folder)
         self._prefix = prefix
         self._on_progress = on_progress
+        self._kept = kept
         self._outcomes: dict[str, dict[str, Any]] = {}
 
     async def run(self) -> None:
@@ -138,11 +148,16 @@ class Study:
         phase, points = with_inputs(phase, self._outcomes)
         workflow = self._plan.loaded.experiment.workflow
         store = self._store_of(phase)
-        return await self._sequencer.run(phase, workflow, store, watch, points)
+        resume = phase.name in self._kept
+        return await self._sequencer.run(phase, workflow, store, watch, points, resume=resume)
 
     def _store_of(self, phase: ResolvedPhase) -> ResultStore:
-        on_disk = phase.settings.results_storage == "disk" and self._store is not None
-        return self._store if on_disk and self._store is not None else self._memory_store
+        settings = phase.settings
+        if self._store is None or settings.results_storage == "memory":
+            return self._memory_store
+        if settings.results_storage == "auto" and settings.trace.store == "none":
+            return self._tiered_store
+        return self._store  # a trace is a file in any case
 
     async def _conclude(
         self, phase: ResolvedPhase, watch: PhaseWatch, end: PhaseEnd | None
@@ -153,21 +168,37 @@ class Study:
         success = end is not None and _succeeded(end, watch)
         found = namespace_of(end, summary, success=success)
         self._outcomes[phase.name] = found
-        store = self._store_of(phase)
-        on_disk = store is self._store
-        folder = f"{store.path}/{phase.name}"
-        data = None
-        if not on_disk:
-            data = await phase_data(self._memory, folder, found.get("aggregate_metrics"))
+        data = await self._taken(phase, found.get("aggregate_metrics"), success=success)
+        place = f"{self._store_of(phase).location}/{phase.name}"
         self.results[phase.name] = PhaseResult(
             success=success,
             summary=summary,
             errors=tuple(watch.errors),
-            results_saved=on_disk,
-            results_path=f"{store.location}/{phase.name}" if on_disk else None,
+            results_saved=data is None,
+            results_path=place if data is None else None,
             phase_results=data,
             output={key: found.get(key) for key in phase.output},
         )
+
+    async def _taken(
+        self, phase: ResolvedPhase, aggregate: Mapping[str, Any] | None, *, success: bool
+    ) -> PhaseData | None:
+        """Return the results of a phase if they are to stay in memory; None if they are on disk."""
+        store = self._store_of(phase)
+        folder = f"{store.path}/{phase.name}"
+        if store is self._memory_store:
+            return await phase_data(self._memory, folder, aggregate)
+        if store is not self._tiered_store:
+            return None
+        tiered = self._guard.storage
+        if not success:  # so that it can be resumed
+            await tiered.spill(folder)
+            return None
+        if not await self._guard.keeps(folder):
+            return None
+        data = await phase_data(tiered, folder, aggregate)
+        await tiered.drop(folder)
+        return data
 
 
 def _succeeded(end: PhaseEnd, watch: PhaseWatch) -> bool:

@@ -152,13 +152,13 @@ def _findings(
 
 
 def _field_hint(name: str, section: JsonSchema, schema: JsonSchema) -> str:
-    near = did_you_mean(name, section["properties"])
-    if near:
-        return near
     for owner, field in schema["properties"].items():
         reference = field.get("$ref", "").removeprefix("#/$defs/")
         if name in schema["$defs"].get(reference, {}).get("properties", {}):
             return f" (it belongs in the section {owner!r})"
+    near = did_you_mean(name, section["properties"])
+    if near:
+        return near
     return f" (known here: {', '.join(section['properties'])})"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from admf.containers.config import BacktestConfig
 from admf.engine.errors import ConfigError, DataError, RegistryError
-from admf.engine.window import WindowSpec
+from admf.engine.window_spec import WindowSpec
 from admf.sequences.lanes import make_lane
 from admf.sequences.outcome import Outcome
 from admf.sequences.splits import StepRange

@@ -12,7 +12,7 @@ import pytest
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.results import ResultStore
 from admf.engine.storage import MemoryStorage
-from admf.engine.window import WindowSpec
+from admf.engine.window_spec import WindowSpec
 from admf.sequences.config import MonteCarloConfig
 from admf.sequences.simulation_topology import SimulationConfig
 from tests.sequences.harness import installed

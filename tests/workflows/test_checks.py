@@ -102,6 +102,43 @@ def test_names_that_cannot_be_used_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        ("trace: {store: all}\nresults_storage: memory", "4:16: trace.store: "),
+        ("results_storage: memory\ntrace: {store: retained}", "5:16: trace.store: "),
+        (
+            "trace: {store: all}\nphase_overrides: {backtest: {results_storage: memory}}",
+            "4:16: trace.store: ",
+        ),
+        (
+            "results_storage: memory\nphase_overrides: {backtest: {trace: {store: all}}}",
+            "5:45: phase_overrides.backtest.trace.store: ",
+        ),
+    ],
+)
+def test_traces_are_no_files_of_a_phase_in_memory(
+    mistakes: Mistakes, lines: str, place: str
+) -> None:
+    (mistake,) = mistakes(HEAD + lines)
+
+    assert place in mistake
+    assert "set results_storage to 'disk' or 'auto', or store to 'none'" in mistake
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "trace: {store: all}",
+        "trace: {store: retained}\nresults_storage: auto",
+        "trace: {store: none}\nresults_storage: memory",
+        "trace: {store: all}\nphase_overrides: {backtest: {results_storage: disk}}",
+    ],
+)
+def test_traces_are_files_of_any_other_phase(load: Load, lines: str) -> None:
+    assert load(HEAD + lines).warnings == ()
+
+
+@pytest.mark.parametrize(
     "change",
     [
         "start: 2010-01-01, end: 2010-01-01",

@@ -60,7 +60,7 @@ async def test_several_storage_errors_are_raised_as_the_first_of_them(runner, mo
 
 
 async def test_other_errors_stay_a_group(runner, monkeypatch):
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, resume: bool = False) -> None:
         raise ExceptionGroup("several", [ValueError(), KeyError()])
 
     monkeypatch.setattr(Sequencer, "run", fail)

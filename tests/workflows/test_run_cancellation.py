@@ -12,8 +12,8 @@ import anyio
 import polars as pl
 import pytest
 
-from admf.engine.results import verify_window
 from admf.engine.storage import LocalStorage
+from admf.engine.verification import verify_window
 from admf.workflows.runner import Runner
 from tests.engine.injection import Injection, Suspensions, open_descriptors
 

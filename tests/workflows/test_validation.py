@@ -46,10 +46,10 @@ def problems(text: str, schema: JsonSchema | None = None) -> list[str]:
         ("event_tracing: [FILL, 7]", "4:23: event_tracing.1: must be text, got 7 (put it"),
         (
             "results_storage: disc",
-            "4:18: results_storage: must be one of disk, memory, got the text",
+            "4:18: results_storage: must be one of auto, disk, memory, got the text",
         ),
         ("results_storage: disc", "got the text 'disc' (did you mean 'disk'?)"),
-        ("results_storage: 7", "4:18: results_storage: must be one of disk, memory, got 7"),
+        ("results_storage: 7", "4:18: results_storage: must be one of auto, disk, memory, got 7"),
         ("risk:", "4:6: risk: must be a section with fields, got nothing (remove the line"),
         ("risk: 5", "4:7: risk: must be a section with fields, got 5"),
         ("risk: {max_levrage: 2}", "4:8: risk.max_levrage: unknown field (did you mean 'max_lev"),

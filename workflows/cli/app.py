@@ -18,6 +18,15 @@ _EXIT_CODES = (
 )
 _COMMANDS = (
     ("run", "run:run", "Run an experiment.", "experiment.yaml --set strategy.params.fast=20"),
+    ("resume", "resume:resume", "Go on with a run that was cut short.", "results/my_study"),
+    ("verify", "verify:verify", "Check that the files of a run are whole.", "results/my_study"),
+    ("replay", "replay:replay", "Compute results anew from event logs.", "results/my_study"),
+    (
+        "rerun",
+        "rerun:rerun",
+        "Run one portfolio once more, and compare the bytes.",
+        "results/my_study/search/sweep/portfolio_007",
+    ),
     ("validate", "validate:validate", "Check an experiment without running it.", "experiment.yaml"),
     (
         "check-lookahead",
@@ -25,12 +34,43 @@ _COMMANDS = (
         "Look whether a strategy uses bars of the future.",
         "experiment.yaml",
     ),
+    (
+        "why-no-trades",
+        "why_no_trades:why_no_trades",
+        "Say why there are no trades.",
+        "results/my_study",
+    ),
     ("init", "project:init", "Write a first project, which runs at once.", "my_study"),
     ("list", "listing:list_names", "List what there is to use.", "strategies"),
     ("schema", "project:schema", "Write the JSON Schema of the experiment file.", "> schema.json"),
 )
 _RESULTS_COMMANDS = (
+    ("results ls", "results_ls:ls", "List runs, phases, windows or portfolios.", "results"),
     ("results show", "results:show", "Check and show the results of a run.", "results/my_study"),
+    (
+        "results top",
+        "results_top:top",
+        "Show the best portfolios.",
+        "results/my_study --by sharpe_ratio -n 20 --where 'max_drawdown > -0.2'",
+    ),
+    (
+        "results trades",
+        "results_top:trades",
+        "Show trades.",
+        "results/my_study/search --where 'pnl < 0' -n 50",
+    ),
+    (
+        "results export",
+        "export:export",
+        "Write metrics, trades or equity curves for other programs.",
+        "results/my_study --what trades --format parquet -o trades.parquet",
+    ),
+    (
+        "results compare",
+        "compare:compare",
+        "Show how two runs or portfolios differ, and why.",
+        "results/before results/after",
+    ),
 )
 """Words, where the command is, what it does, and the rest of an example."""
 

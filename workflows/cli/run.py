@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import msgspec
-from cyclopts import Parameter
+from cyclopts import CycloptsError, Parameter
 
 from admf.engine.container import Status
 from admf.engine.errors import AdmfError, ConfigError
@@ -30,7 +30,7 @@ from admf.workflows.runner import Runner
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["NoResult", "run"]
+__all__ = ["NoResult", "carry_out", "run"]
 
 _MOST_ERRORS = 5
 _STOPPING = (
@@ -58,6 +58,8 @@ def run(
     overrides: Overrides = (),
     results_root: Annotated[Path, Parameter(show_default=True)] = Path("results"),
     overwrite: bool = False,
+    resume: bool = False,
+    allow_changed: bool = False,
     json: bool = False,
     quiet: Annotated[bool, Parameter(alias="-q")] = False,
     verbose: Annotated[bool, Parameter(alias="-v")] = False,
@@ -69,15 +71,44 @@ def run(
         overrides: Set a field of the experiment, e.g. strategy.params.fast=20; may be repeated.
         results_root: Folder below which the run gets its own.
         overwrite: Replace the results of an earlier run.
+        resume: Go on from the results of an earlier run: what is complete does not run again.
+        allow_changed: Go on even if the experiment, the data or versions have changed: phases that
+            this leaves as they were are kept, the others run again.
         json: Write one JSON document to standard output instead of the summary.
         quiet: Show no progress.
         verbose: Show the log.
     """
+    if overwrite and (resume or allow_changed):
+        raise CycloptsError(
+            msg="--overwrite replaces results, --resume goes on from them: give one"
+        )
     configure_logging(verbose=verbose)
+
+    def load() -> tuple[Runner, LoadedExperiment]:
+        runner = Runner(
+            results_root=results_root,
+            overwrite=overwrite,
+            resume=resume,
+            allow_changed=allow_changed,
+        )
+        return runner, runner.load(file, overrides)
+
+    return carry_out(load, json=json, quiet=quiet)
+
+
+def carry_out(
+    load: Callable[[], tuple[Runner, LoadedExperiment]], *, json: bool, quiet: bool
+) -> int:
+    """Run an experiment, tell how it ended, and return what to exit with.
+
+    Args:
+        load: Returns the experiment, and what is to run it.
+        json: Write one JSON document instead of the summary.
+        quiet: Show no progress.
+    """
     try:
         with foreign_code():
-            runner = Runner(results_root=results_root, overwrite=overwrite)
-            loaded = runner.load(file, overrides)
+            runner, loaded = load()
             for warning in loaded.warnings:
                 say("warning", str(warning))
             objectives = {it.name: it.settings.objectives for it in runner.phases(loaded)}
@@ -112,7 +143,7 @@ async def _run(runner: Runner, loaded: LoadedExperiment, *, quiet: bool) -> RunR
                 run = await runner.prepare(loaded)
             if run is None or preparing.cancel_called:
                 return None
-            return await run.execute(report)
+            return await run.execute(report, partial(say, "note"))
         except ConfigError as error:
             raise loaded.located(error) from error
 
@@ -127,7 +158,9 @@ def _tell(result: RunResult | None, objectives: Objectives, *, json: bool) -> No
         _tell_errors(name, phase)
     if result.status == "cancelled":
         path = result.results_path
-        where = f"; results of what ran are in {path_text(path)}" if path is not None else ""
+        where = ""
+        if path is not None:
+            where = f"; results of what ran are in {path_text(path)}, --resume goes on from them"
         say("error", f"interrupted{where}")
     if json:
         write_json(result)
