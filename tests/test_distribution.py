@@ -48,7 +48,7 @@ def test_the_wheel_holds_every_tracked_source_file_and_nothing_else(built: Path)
     names = set(zipfile.ZipFile(wheel).namelist())
     packaged = {name for name in names if not name.startswith("admf-")}
     wanted = {f"admf/{name}" for name in tracked() if name.split("/")[0] in LINKED}
-    wanted |= {"admf/__init__.py", "admf/__main__.py", "admf/py.typed"}
+    wanted |= {"admf/__init__.py", "admf/__main__.py", "admf/py.typed", "admf/results.py"}
     assert packaged == wanted
 
 

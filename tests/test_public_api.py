@@ -18,7 +18,14 @@ MODULES = sorted(
     for info in pkgutil.walk_packages(admf.__path__, "admf.")
     if ".templates" not in info.name and not info.name.endswith("__main__")
 )
-PACKAGES = ["admf.engine", "admf.containers", "admf.sequences", "admf.workflows"]
+PACKAGES = [
+    "admf.engine",
+    "admf.containers",
+    "admf.sequences",
+    "admf.workflows",
+    "admf.workflows.results",
+    "admf.results",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -56,6 +63,17 @@ def test_the_top_level_names_are_those_of_the_runner() -> None:
     assert all(getattr(admf, name) is getattr(runner, name) for name in admf.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = admf.nonsense
+
+
+def test_results_are_opened_by_the_module_that_is_named_so() -> None:
+    from admf import results
+    from admf.workflows.results import open_run
+
+    assert results.open is open_run
+
+
+def test_reading_results_pulls_in_polars_only_when_a_frame_is_asked_for() -> None:
+    assert not imported_by("import admf.results") & {"polars", "pandas", "pyarrow", "talib"}
 
 
 def imported_by(statement: str) -> set[str]:

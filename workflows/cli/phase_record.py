@@ -11,8 +11,8 @@ from admf.containers.config import LaneConfig
 from admf.containers.metrics.history import Trade
 from admf.containers.portfolio import OpenPosition
 from admf.engine.container import Status
-from admf.engine.results import COMMIT_FILE
 from admf.engine.summary import WindowSummary
+from admf.engine.verification import COMMIT_FILE
 from admf.sequences.config import ObjectiveConfig
 from admf.sequences.outcome import Outcome, Point
 from admf.sequences.walk_forward_report import WINDOWS_FILE, WalkForwardWindow

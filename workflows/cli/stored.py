@@ -9,14 +9,16 @@ import msgspec
 
 from admf.engine.documents import read_document
 from admf.engine.errors import StorageError, TornFileError, did_you_mean
-from admf.engine.results import COMMIT_FILE, RUN_FILE, verify_window
+from admf.engine.local_folder import LocalFolder
+from admf.engine.results import RUN_FILE
 from admf.engine.storage import LocalStorage, Storage
 from admf.engine.summary import WindowSummary
-from admf.engine.window import ResultsStorage
+from admf.engine.tree_check import Finding, TreeCheck, verify_tree
+from admf.engine.verification import COMMIT_FILE
+from admf.engine.window_spec import ResultsStorage
 from admf.sequences.config import ObjectiveConfig
 from admf.workflows.cli.phase_files import StoredFiles
 from admf.workflows.cli.phase_record import (
-    CONTAINERS,
     PhaseHead,
     PhaseRecord,
     PhaseStatus,
@@ -31,7 +33,9 @@ __all__ = [
     "SettingsRecord",
     "StoredRun",
     "StoredWindow",
+    "finding_text",
     "read_run",
+    "require_run",
 ]
 
 
@@ -63,6 +67,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         results: Whether each phase that is over succeeded.
         skipped: Why phases did not run.
         errors: What went wrong in phases.
+        saved: The phases that are over and whose results are files; None in a record of a version
+            that did not tell.
         phases: All phases.
     """
 
@@ -74,12 +80,20 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     results: Mapping[str, bool]
     skipped: Mapping[str, str] = {}
     errors: Mapping[str, tuple[str, ...]] = {}
+    saved: tuple[str, ...] | None = None
     phases: Mapping[str, PhaseConfigRecord]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run ended."""
+        return self.status != "running"
 
     @property
     def kept(self) -> tuple[str, ...]:
         """The phases that ran and whose results are files."""
         ran = [name for name in self.results if name not in self.skipped]
+        if self.saved is not None:
+            return tuple(name for name in ran if name in self.saved)
         return tuple(it for it in ran if self.phases[it].settings.results_storage == "disk")
 
 
@@ -117,15 +131,15 @@ async def read_run(folder: Path) -> StoredRun:
         TornFileError: Files are missing, or are not as they were written.
     """
     storage = LocalStorage(folder)
-    if not await storage.exists(RUN_FILE):
-        raise StorageError(_no_run(folder))
+    require_run(folder)
     run = await read_document(storage, RUN_FILE, RunRecord)
-    if run.status == "running":
-        raise StorageError(f"the run in {folder} has not ended: it is under way, or was killed")
-    paths = [path for name in run.kept for path in await _windows(storage, name, run)]
-    damage = [line for path in paths for line in await _damage(storage, path)]
-    if damage:
-        raise TornFileError("\n".join([f"results in {folder} are not whole:", *damage]))
+    if not run.is_over:
+        raise StorageError(
+            f"the run in {folder} has not ended: it is under way, or was killed; "
+            f"`admf verify {folder}` tells what is complete, `admf resume {folder}` goes on with it"
+        )
+    check = _require_whole(folder, run)
+    paths = [path for root in check.roots.values() for path in root.committed]
     windows = [await _read_window(storage, path, run.kept) for path in paths]
     stored = StoredRun(str(folder), run, {}, tuple(windows))
     heads = {name: _head(stored, name) for name in run.results}
@@ -135,22 +149,47 @@ async def read_run(folder: Path) -> StoredRun:
     return msgspec.structs.replace(stored, phases=phases)
 
 
-async def _windows(storage: Storage, phase: str, run: RunRecord) -> list[str]:
-    """Return the folders of a phase's windows, also of those that should be there but are not."""
-    files = await storage.list_files(phase)
-    commits = {file.rpartition("/")[0] for file in files if file.endswith(f"/{COMMIT_FILE}")}
-    begun = {file.partition(f"/{CONTAINERS}")[0] for file in files if f"/{CONTAINERS}" in file}
-    expected = {phase} if run.results[phase] else set[str]()
-    return sorted(commits | begun | expected)
+def require_run(folder: Path) -> None:
+    """Raise if a folder is not that of a run.
+
+    Raises:
+        StorageError: It is not.
+    """
+    if not (folder / RUN_FILE).is_file():
+        raise StorageError(_no_run(folder))
 
 
-async def _damage(storage: Storage, path: str) -> list[str]:
-    check = await verify_window(storage, path)
-    lines = [f"{path}/{name} is missing" for name in check.missing]
-    lines += [f"{path}/{name} is cut, or was changed" for name in check.torn]
-    if not lines and not check.committed:
-        lines.append(f"{path} has no {COMMIT_FILE}: its window was cut off before it was complete")
-    return lines
+def _require_whole(folder: Path, run: RunRecord) -> TreeCheck:
+    """Return what is known of the files of a run that is over.
+
+    Raises:
+        TornFileError: Files are missing, or are not as they were written.
+    """
+    roots = {name: run.results[name] for name in run.kept}
+    check = verify_tree(LocalFolder(folder), roots, beside=[RUN_FILE])
+    wrong = [it for it in check.findings if it.is_damage or it.kind == "unfinished"]
+    if wrong:
+        lines = [f"results in {folder} are not whole:", *map(finding_text, wrong)]
+        raise TornFileError("\n".join(lines))
+    return check
+
+
+def finding_text(finding: Finding) -> str:
+    """Return for people what is wrong with a path."""
+    path = finding.path
+    folder = path.removesuffix(f"/{COMMIT_FILE}")
+    if finding.kind == "missing" and folder != path:
+        return f"{folder} has no {COMMIT_FILE}, and had one when it was complete"
+    return {
+        "torn": f"{path} is cut, or was changed",
+        "missing": f"{path} is missing",
+        "unreadable": finding.reason,
+        "ambiguous": f"{path} could be read in place of the file that a commit record lists",
+        "link": f"{path} is a symbolic link, and none is followed",
+        "unfinished": f"{path} has no {COMMIT_FILE}: it is not complete",
+        "foreign": f"{path} is in no commit record",
+        "temporary": f"{path} is a temporary file that a process left, or is writing",
+    }[finding.kind]
 
 
 async def _read_window(storage: Storage, path: str, phases: tuple[str, ...]) -> StoredWindow:
@@ -167,7 +206,7 @@ def _head(stored: StoredRun, name: str) -> PhaseHead:
         objectives=run.phases[name].objectives,
         skipped=run.skipped.get(name, ""),
         errors=run.errors.get(name) or _errors(stored.windows_of(name)),
-        is_kept=run.phases[name].settings.results_storage == "disk",
+        is_kept=name in run.kept,
     )
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import anyio
 import pytest
 
-from admf.engine.results import verify_window
 from admf.engine.storage import LocalStorage
+from admf.engine.verification import verify_window
 
 Lines = list[str]
 Edit = Callable[[Lines], Lines]

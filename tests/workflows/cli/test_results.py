@@ -7,6 +7,7 @@ import pytest
 
 from admf.containers.data import DataContainer
 from admf.engine.errors import WindowError
+from tests.sealing import change
 
 
 @pytest.fixture
@@ -127,8 +128,7 @@ def test_a_torn_run_record_is_told(admf, study):
 
 
 def test_a_run_that_has_not_ended_is_refused(admf, study):
-    record = json.loads((study / "run.json").read_text())
-    (study / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    change(study / "run.json", status="running")
     outcome = admf("results", "show", "results/study")
     assert outcome.code == 6
     assert "has not ended: it is under way, or was killed" in outcome.err
@@ -146,28 +146,25 @@ def test_a_failed_run_is_shown_with_its_error(admf, project, use_strategy):
 def test_a_run_that_was_cancelled_before_its_first_window_has_nothing_to_show(admf, study):
     for file in sorted((study / "backtest").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
-    record = json.loads((study / "run.json").read_text())
-    ended = {"status": "cancelled", "results": {"backtest": False}}
-    (study / "run.json").write_text(json.dumps({**record, **ended}))
+    ended = {"status": "cancelled", "results": {"backtest": False}, "saved": ["backtest"]}
+    change(study / "run.json", **ended)
     outcome = admf("results", "show", "results/study")
     assert outcome.code == 0
     assert "ended before a window was complete" in outcome.out
 
 
 def test_a_run_that_was_cancelled_before_a_phase_was_over_has_nothing_to_show(admf, study):
-    record = json.loads((study / "run.json").read_text())
-    ended = {"status": "cancelled", "results": {}}
-    (study / "run.json").write_text(json.dumps({**record, **ended}))
+    ended = {"status": "cancelled", "results": {}, "saved": []}
+    change(study / "run.json", **ended)
     outcome = admf("results", "show", "results/study")
     assert outcome.code == 0
     assert "ended before a phase was over" in outcome.out
 
 
 def test_errors_of_a_phase_that_no_window_tells_are_shown(admf, study):
-    record = json.loads((study / "run.json").read_text())
     errors = {"backtest": ["there are no bars left"]}
     ended = {"status": "failed", "results": {"backtest": False}, "errors": errors}
-    (study / "run.json").write_text(json.dumps({**record, **ended}))
+    change(study / "run.json", **ended)
     assert "there are no bars left" in admf("results", "show", "results/study").out
 
 

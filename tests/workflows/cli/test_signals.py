@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from admf.engine.results import verify_window
 from admf.engine.storage import LocalStorage
+from admf.engine.verification import verify_window
 from admf.workflows.cli import run as run_module
 from admf.workflows.cli.signals import escalating_signals
 from admf.workflows.run import Run
