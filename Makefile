@@ -56,6 +56,8 @@ bench: ## Run the benchmarks in an environment of their own
 	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
 	$(BENCH)/bin/python benchmarks/bench_bus.py
 	$(BENCH)/bin/python benchmarks/bench_memory.py
+	$(BENCH)/bin/python benchmarks/bench_storage.py
+	$(BENCH)/bin/python benchmarks/bench_auto.py
 
 docs: $(STAMP) ## Check that what the documents show runs as it stands
 	$(BIN)/python -m pytest tests/test_documents.py

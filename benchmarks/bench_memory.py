@@ -34,7 +34,7 @@ from admf.engine.results import ResultStore
 from admf.engine.retention import TracingConfig
 from admf.engine.storage import MemoryStorage
 from admf.engine.topology import Resources
-from admf.engine.window import WindowSpec
+from admf.engine.window_spec import WindowSpec
 from admf.workflows.outcome import RunResult
 from admf.workflows.plugins import installed_plugins
 from admf.workflows.runner import Runner

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from admf.workflows.cli import main
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 STUDIES = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
 SAMPLE = "data: {source: sample, symbols: [GOOG]}\n"
 SEARCH = f"workflow: walk_forward_optimization\n{SAMPLE}strategy: {{type: sma_cross}}\n"
@@ -88,3 +93,46 @@ def test_the_engine_example_runs(folder: Path) -> None:
 def test_every_linked_file_exists() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands that look at results."""
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    shown = [line.removeprefix("$ ") for line in lines if line.startswith("$ admf ")]
+    return [it for it in shown if not it.startswith("admf run") and "results/goog" in it]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the results that the documents speak of."""
+    folder = tmp_path_factory.mktemp("runs")
+    experiment, search = blocks("yaml")[:2]
+    (folder / "goog.yaml").write_text(experiment, encoding="utf-8")
+    (folder / "search.yaml").write_text(search, encoding="utf-8")
+    traced = ["--set", "trace={store: all}"]
+    for words in (
+        ["goog.yaml", *traced],
+        ["goog.yaml", "--set", "strategy.params.fast=20", "--set", "results_dir=goog_20"],
+        ["search.yaml"],
+    ):
+        python(folder, "-m", "admf", "run", *words, "--quiet")
+    return folder
+
+
+@pytest.mark.parametrize("command", dict.fromkeys([*commands(README), *commands(RESULTS)]))
+def test_the_commands_that_look_at_results_work(
+    runs: Path, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)[1:]) == 0
+
+
+@pytest.mark.parametrize(
+    "code", [it for text in (README, RESULTS) for it in blocks("python", text) if ".results" in it]
+)
+def test_what_is_shown_of_results_in_python_runs(
+    runs: Path, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs)
+    exec(compile(code, "document", "exec"), {})  # noqa: S102 - our own documents
