@@ -13,7 +13,7 @@ from admf.engine.files import SystemCall, storage_error
 __all__ = ["FileJournal", "Journal", "MemoryJournal"]
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
 _AGAIN = os.O_WRONLY | _NO_LINK
 _READ = os.O_RDONLY | _NO_LINK
 
@@ -75,6 +75,7 @@ class FileJournal:
         with self._telling("write"):
             if not self._made:
                 self._prepare()
+                self._remove()  # a hard link to it keeps its content
             with self._opened(_AGAIN if self._made else _ANEW) as file:
                 self._made = True
                 self._call(os.lseek, file, self._size, os.SEEK_SET)
@@ -93,18 +94,22 @@ class FileJournal:
             return self._call(os.read, file, count)
 
     def sync(self) -> None:
-        """Make the content durable."""
+        """Make the content durable, without what a failed `append` left behind it."""
         if self._made:
             with self._telling("write"), self._opened(_AGAIN) as file:
+                self._call(os.ftruncate, file, self._size)
                 self._call(os.fsync, file)
 
     def discard(self) -> None:
         """Remove the file, if it was made; idempotent."""
         if self._made:
             with self._telling("remove"):
-                self._call(self._place.unlink)
+                self._remove()
             self._made = False
             self._size = 0
+
+    def _remove(self) -> None:
+        self._call(self._place.unlink, missing_ok=True)
 
     @contextmanager
     def _opened(self, flags: int) -> Generator[int]:
@@ -154,5 +159,6 @@ class MemoryJournal:
 
     def discard(self) -> None:
         """Let go of the content; idempotent."""
+        if self._files.get(self._path) is self._content:
+            del self._files[self._path]
         self._content = bytearray()
-        self._files.pop(self._path, None)

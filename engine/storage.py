@@ -285,6 +285,8 @@ class MemoryStorage:
     def journal(self, path: str) -> Journal:
         """Return a file to append to."""
         self._make_room(path)
+        if path in self._folders:
+            raise StorageError(f"cannot append to {self.locate(path)}: it is a folder")
         return MemoryJournal(path, self._files)
 
     async def _enter(self, path: str) -> None:

@@ -157,10 +157,10 @@ class TieredStorage:
         """Return a file on disk to append to.
 
         Raises:
-            StorageError: Memory holds a file there, or one above.
+            StorageError: Memory holds a file there, or one above or below.
         """
         self._refuse_file_above(path)
-        if self._front.peek(path) is not None:
+        if self._is_held(path):
             raise StorageError(f"cannot append to {self.locate(path)}: it is held in memory")
         return self._disk.journal(path)
 

@@ -5,7 +5,14 @@ import inspect
 import pytest
 
 from admf.engine import errors
-from admf.engine.errors import AdmfError, ConfigError, Problem, did_you_mean
+from admf.engine.errors import (
+    AdmfError,
+    ConfigError,
+    Problem,
+    UserCodeError,
+    WindowError,
+    did_you_mean,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,13 @@ def test_a_problem_reads_as_place_field_and_message(problem: Problem, text: str)
 def test_a_config_error_lists_its_problems() -> None:
     assert ConfigError("broken").problems == (Problem("broken"),)
     assert str(ConfigError([Problem("one"), Problem("two", field="b")])) == "one\nb: two"
+
+
+def test_an_error_of_the_users_code_tells_its_place() -> None:
+    error = UserCodeError("strategy.py:7: it broke", file="strategy.py", line=7)
+    assert isinstance(error, WindowError)
+    assert (str(error), error.file, error.line) == ("strategy.py:7: it broke", "strategy.py", 7)
+    assert error.exit_code == 5
 
 
 def test_every_error_stands_in_the_tree_of_the_docstring() -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from admf.engine.errors import (
+    MissingFileError,
     ResultExistsError,
     StorageError,
     UnsafeIdError,
 )
-from admf.engine.results import Document, ResultStore, WindowResults
+from admf.engine.files import is_temporary
+from admf.engine.packing import SUFFIXES, Compression
+from admf.engine.results import Document, ResultStore, WindowResults, trace_path
 from admf.engine.storage import LocalStorage, MemoryStorage, Storage
 from admf.engine.testing import FaultStorage
-from admf.engine.verification import WindowCheck, verify_window
+from admf.engine.verification import COMMIT_FILE, WindowCheck, verify_window
 from tests.sealing import sealed
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +32,12 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(params=["local", "memory"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return LocalStorage(tmp_path) if request.param == "local" else MemoryStorage()
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The part of a commit record that these tests look at."""
+
+    mark: str
 
 
 async def load(storage: Storage, path: str) -> Any:
@@ -198,7 +209,7 @@ async def test_names_that_differ_only_by_case_are_refused() -> None:
 async def test_existing_results_are_never_overwritten_silently(storage: Storage) -> None:
     await write_study(storage, "old")
     with pytest.raises(
-        ResultExistsError, match=r"goog: give --resume .*--overwrite .*another results_dir"
+        ResultExistsError, match=r"goog: give --resume to .*--overwrite .*another results_dir"
     ) as caught:
         await ResultStore.create(storage, "goog")
     assert caught.value.exit_code == 6
@@ -282,6 +293,33 @@ async def test_opening_a_run_sweeps_what_dead_writers_left(tmp_path: Path) -> No
     assert (await verify_window(storage, "goog/backtest")).complete
 
 
+async def test_what_is_opened_need_not_hold_anything_yet(storage: Storage) -> None:
+    await storage.make_dir("goog")
+    store = await ResultStore.open(storage, "goog")
+    await write_window(store.window("backtest"), "first")
+    assert (await verify_window(storage, "goog/backtest")).complete
+
+
+async def test_a_phase_that_is_forgotten_leaves_the_others_alone(storage: Storage) -> None:
+    store = await ResultStore.create(storage, "goog")
+    for phase, window_id in (("walk", "wf_1"), ("walk", ""), ("walker", "")):
+        await write_window(store.window(phase, window_id), "a")
+    await store.forget("walk")
+    assert not await storage.exists("goog/walk")
+    assert (await verify_window(storage, "goog/walker")).complete
+    await store.forget("walk")
+    await write_window(store.window("walk", "wf_1"), "again")
+    assert (await verify_window(storage, "goog/walk/wf_1")).complete
+
+
+@pytest.mark.parametrize("phase", ["", "..", "a/b", "/abs", "nul"])
+async def test_only_a_phase_can_be_forgotten(storage: Storage, phase: str) -> None:
+    await write_study(storage, "a")
+    with pytest.raises(UnsafeIdError, match="phase name"):
+        await ResultStore(storage, "goog").forget(phase)
+    assert (await verify_window(storage, "goog/backtest")).complete
+
+
 # --- verification
 
 
@@ -315,12 +353,223 @@ async def test_a_torn_commit_record_commits_nothing(storage: Storage, content: b
     assert check == WindowCheck(committed=False, torn=("phase_summary.json",))
 
 
-async def test_a_forged_commit_record_reads_nothing_outside(storage: Storage) -> None:
+@pytest.mark.parametrize("field", ["files", "windows"])
+async def test_a_forged_commit_record_reads_nothing_outside(storage: Storage, field: str) -> None:
     await write_study(storage, "a")
-    forged = {"schema_version": 1, "files": [{"path": "../../../x", "size": 1, "sha256": ""}]}
-    await storage.write_atomic("goog/backtest/phase_summary.json", [sealed(forged)])
+    record = await load(storage, "goog/backtest/phase_summary.json")
+    outside = {"path": "../../../x", "size": 1, "sha256": ""}
+    forged = sealed({**record, field: [outside]})
+    await storage.write_atomic("goog/backtest/phase_summary.json", [forged])
     with pytest.raises(StorageError, match="not a path below the results root"):
         await verify_window(storage, "goog/backtest")
+    with pytest.raises(StorageError, match="not a path below the results root"):
+        await WindowResults(storage, "goog/backtest").kept("", Mark)
+
+
+# --- what an earlier run left
+
+
+async def commit_window(
+    storage: Storage, *, status: str = "completed", compression: Compression = "none"
+) -> WindowResults:
+    window = walk_window(storage, compression)
+    await window.write_container(Document("portfolio", {"trades": [1.5]}))
+    await window.write("all_trades.json", {"trades": [1.5]})
+    await window.commit({"status": status, "fingerprint": "abc", "mark": "old"})
+    return window
+
+
+def walk_window(storage: Storage, compression: Compression = "none") -> WindowResults:
+    return ResultStore(storage, "goog").window("walk", "wf_1", compression)
+
+
+@pytest.mark.parametrize("compression", SUFFIXES)
+async def test_a_window_that_came_to_its_end_is_kept(
+    storage: Storage, compression: Compression
+) -> None:
+    await commit_window(storage, compression=compression)
+    assert await walk_window(storage, compression).kept("abc", Mark) == Mark("old")
+
+
+async def test_a_window_without_a_record_is_not_kept(storage: Storage) -> None:
+    assert await walk_window(storage).kept("abc", Mark) is None
+    await walk_window(storage).write_container(Document("portfolio", {}))
+    assert await walk_window(storage).kept("abc", Mark) is None
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+async def test_a_window_that_did_not_complete_is_not_kept(storage: Storage, status: str) -> None:
+    await commit_window(storage, status=status)
+    window = walk_window(storage)
+    assert await window.kept("abc", Mark) is None
+    assert window.record_below(ResultStore(storage, "goog").window("walk")) is None
+
+
+@pytest.mark.parametrize("fingerprint", ["", "ABC", "abcd"])
+async def test_a_window_of_something_else_is_not_kept(storage: Storage, fingerprint: str) -> None:
+    await commit_window(storage)
+    assert await walk_window(storage).kept(fingerprint, Mark) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["all_trades.json", "containers/portfolio_results.json", COMMIT_FILE]
+)
+@pytest.mark.parametrize("missing", [True, False])
+async def test_a_window_that_was_damaged_is_not_kept(
+    storage: Storage, name: str, missing: bool
+) -> None:
+    path = f"{(await commit_window(storage)).path}/{name}"
+    if missing:
+        await storage.remove(path)
+    else:
+        await storage.write_atomic(path, [(await storage.read(path))[:-1]])
+    assert await walk_window(storage).kept("abc", Mark) is None
+
+
+async def test_a_record_of_a_later_version_is_refused(storage: Storage) -> None:
+    path = f"{(await commit_window(storage)).path}/{COMMIT_FILE}"
+    later = sealed({**await load(storage, path), "schema_version": 2})
+    await storage.write_atomic(path, [later])
+    with pytest.raises(StorageError, match="format 2, which this version does not know") as caught:
+        await walk_window(storage).kept("abc", Mark)
+    assert caught.value.exit_code == 6
+    assert await storage.read(path) == later
+
+
+async def test_a_record_that_is_withdrawn_commits_nothing(storage: Storage) -> None:
+    path = (await commit_window(storage)).path
+    before = await storage.list_files("goog")
+    window = walk_window(storage)
+    await window.withdraw()
+    await window.withdraw()
+    assert await verify_window(storage, path) == WindowCheck(committed=False)
+    assert await window.kept("abc", Mark) is None
+    assert set(before) - set(await storage.list_files("goog")) == {f"{path}/{COMMIT_FILE}"}
+
+
+async def test_a_kept_window_is_told_of_above_as_when_it_was_written(storage: Storage) -> None:
+    written = await commit_window(storage)
+    above = ResultStore(storage, "goog").window("walk")
+    kept = walk_window(storage)
+    assert kept.record_below(above) is None
+    assert await kept.kept("abc", Mark) is not None
+    record = kept.record_below(above)
+    assert record is not None
+    assert record == written.record_below(above)
+    content = await storage.read(f"goog/walk/wf_1/{COMMIT_FILE}")
+    assert record.path == f"wf_1/{COMMIT_FILE}"
+    assert (record.size, record.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+async def test_the_record_of_a_folder_covers_the_windows_below_it(storage: Storage) -> None:
+    written = await commit_window(storage)
+    above = ResultStore(storage, "goog").window("walk")
+    below = written.record_below(above)
+    assert below is not None
+    await above.commit({"status": "completed", "fingerprint": "", "mark": "whole"}, iter([below]))
+    assert await above.kept("", Mark) == Mark("whole")
+    await written.withdraw()
+    check = await verify_window(storage, "goog/walk")
+    assert check == WindowCheck(committed=True, missing=(f"wf_1/{COMMIT_FILE}",))
+    assert await above.kept("", Mark) is None
+    await written.commit({"status": "completed", "fingerprint": "abc", "mark": "other"})
+    check = await verify_window(storage, "goog/walk")
+    assert check == WindowCheck(committed=True, torn=(f"wf_1/{COMMIT_FILE}",))
+
+
+async def test_where_nothing_stands_aside_there_is_nothing_to_recover(storage: Storage) -> None:
+    await ResultStore.recover(storage, "goog")
+    assert not await storage.exists("goog")
+    await write_study(storage, "old")
+    before = await storage.list_files("goog")
+    await ResultStore.recover(storage, "goog")
+    assert await storage.list_files("goog") == before
+
+
+async def test_of_a_run_and_the_one_that_it_replaced_the_new_one_stays(storage: Storage) -> None:
+    await write_study(storage, "new")
+    await storage.write_atomic(".goog.replaced/run.json", [b"left by one that died"])
+    await ResultStore.recover(storage, "goog")
+    assert not await storage.exists(".goog.replaced")
+    assert (await load(storage, "goog/run.json"))["mark"] == "new"
+
+
+# --- compressed files, scratch files and traces
+
+
+@pytest.mark.parametrize(("compression", "suffix"), SUFFIXES.items())
+async def test_all_files_of_a_window_but_its_record_are_compressed(
+    storage: Storage, compression: Compression, suffix: str
+) -> None:
+    window = await commit_window(storage, compression=compression)
+    names = [f"all_trades.json{suffix}", f"containers/portfolio_results.json{suffix}", COMMIT_FILE]
+    assert await storage.list_files(window.path) == [f"{window.path}/{name}" for name in names]
+    assert (await verify_window(storage, window.path)).complete
+    assert await window.exists("all_trades.json")
+    assert (await window.read("all_trades.json", dict))["trades"] == [1.5]
+    found = await window.read("containers/portfolio_results.json", dict)
+    assert found["container_id"] == "portfolio"
+
+
+async def test_a_scratch_file_is_no_result(storage: Storage) -> None:
+    window = ResultStore(storage, "goog").window("walk")
+    scratch, other = window.scratch("portfolio", "trades"), window.scratch("portfolio", "equity")
+    scratch.append(b"much")
+    other.append(b"more")
+    assert (scratch.read(0, 9), other.read(0, 9)) == (b"much", b"more")
+    await window.write_container(Document("portfolio", {}))
+    await window.commit({"status": "completed"})
+    listed = (await load(storage, f"{window.path}/{COMMIT_FILE}"))["files"]
+    assert [file["path"] for file in listed] == ["containers/portfolio_results.json"]
+    scratch.discard()
+    other.discard()
+    assert len(await storage.list_files("goog")) == 2
+
+
+async def test_scratch_files_of_a_killed_process_are_swept(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    window = (await ResultStore.create(storage, "goog")).window("walk")
+    window.scratch("portfolio", "trades").append(b"much")
+    [left] = (tmp_path / "goog/walk/containers").iterdir()
+    assert is_temporary(left.as_posix())
+    assert await storage.list_files("goog") == []
+    await ResultStore.open(storage, "goog")
+    assert not left.exists()
+
+
+async def test_a_trace_is_one_of_the_files_of_the_window(storage: Storage) -> None:
+    window = ResultStore(storage, "goog").window("walk", compression="zstd")
+    trace = window.trace("portfolio")
+    trace.append(b"one ")
+    trace.append(b"two")
+    await window.write_container(Document("portfolio", {}, trace))
+    await window.commit({"status": "completed"})
+    assert await storage.read(f"{window.path}/{trace_path('portfolio')}") == b"one two"
+    listed = (await load(storage, f"{window.path}/{COMMIT_FILE}"))["files"]
+    assert listed[1] == {
+        "path": "containers/portfolio_trace.frames",
+        "size": 7,
+        "sha256": hashlib.sha256(b"one two").hexdigest(),
+    }
+    assert (await verify_window(storage, window.path)).complete
+
+
+async def test_a_trace_that_cannot_be_made_durable_is_in_no_record(tmp_path: Path) -> None:
+    await LocalStorage(tmp_path).write_atomic("goog/walk/containers/x", [])
+    storage = FaultStorage(tmp_path, fail_at=1, only="fsync", error=errno.EIO)
+    window = ResultStore(storage, "goog").window("walk")
+    trace = window.trace("portfolio")
+    trace.append(b"one")
+    with pytest.raises(StorageError, match=r"cannot write .*portfolio_trace\.frames: .*EIO"):
+        await window.write_container(Document("portfolio", {}, trace))
+    await window.commit({"status": "failed"})
+    assert (await load(storage, f"{window.path}/{COMMIT_FILE}"))["files"] == []
+
+
+async def test_a_trace_that_was_never_written_is_an_error(storage: Storage) -> None:
+    window = ResultStore(storage, "goog").window("walk")
+    with pytest.raises(MissingFileError, match=r"portfolio_trace\.frames"):
+        await window.write_container(Document("portfolio", {}, window.trace("portfolio")))
 
 
 # --- faults

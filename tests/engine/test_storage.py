@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 
@@ -177,6 +178,87 @@ async def test_a_removed_folder_is_gone_with_all_it_held(storage: Storage) -> No
     assert await storage.exists("running/a")
 
 
+async def test_a_removed_file_is_gone_and_nothing_else(storage: Storage) -> None:
+    for path in ("run/a", "run/ab", "run/b/a"):
+        await storage.write_atomic(path, [b"x"])
+    await storage.remove("run/a")
+    assert not await storage.exists("run/a")
+    assert await storage.list_files("run") == ["run/ab", "run/b/a"]
+    with pytest.raises(StorageError, match=r"cannot read .*run/a"):
+        await storage.read("run/a")
+    await storage.write_atomic("run/a", [b"new"])
+    assert await storage.read("run/a") == b"new"
+
+
+@pytest.mark.parametrize("path", ["nothing", "run/nothing", "run/no/thing"])
+async def test_what_is_not_there_need_not_be_removed(storage: Storage, path: str) -> None:
+    await storage.write_atomic("run/a", [b"x"])
+    await storage.remove(path)
+    assert await storage.list_files("run") == ["run/a"]
+
+
+async def test_a_folder_is_not_removed_as_if_it_were_a_file(storage: Storage) -> None:
+    await storage.write_atomic("run/a/b", [b"x"])
+    with suppress(StorageError):
+        await storage.remove("run/a")
+    assert await storage.list_files("run") == ["run/a/b"]
+
+
+async def test_a_journal_is_a_file_like_any_other(storage: Storage) -> None:
+    journal = storage.journal("run/deep/a")
+    assert await storage.list_files("run") == []
+    journal.append(b"one")
+    journal.append(b"two")
+    journal.sync()
+    assert (journal.size, journal.read(2, 3)) == (6, b"etw")
+    assert await storage.read("run/deep/a") == b"onetwo"
+    assert await storage.exists("run/deep/a")
+    assert await storage.list_files("run") == ["run/deep/a"]
+    assert not await storage.make_dir("run/deep/a")
+
+
+async def test_a_journal_goes_when_it_is_discarded(storage: Storage) -> None:
+    journal = storage.journal("run/a")
+    journal.append(b"x")
+    journal.discard()
+    journal.discard()
+    assert not await storage.exists("run/a")
+    assert await storage.list_files("run") == []
+
+
+async def test_a_journal_can_be_removed_with_its_folder(storage: Storage) -> None:
+    for remove in (storage.remove_tree("run"), storage.remove("run/a")):
+        journal = storage.journal("run/a")
+        journal.append(b"x")
+        await remove
+        assert not await storage.exists("run/a")
+        journal.discard()
+
+
+async def test_a_journal_starts_empty_whatever_an_earlier_one_left(storage: Storage) -> None:
+    storage.journal("run/a").append(b"a long content that was left")
+    journal = storage.journal("run/a")
+    assert journal.size == 0
+    journal.append(b"new")
+    assert await storage.read("run/a") == b"new"
+
+
+async def test_a_journal_is_not_where_a_folder_is_nor_below_a_file(storage: Storage) -> None:
+    await storage.write_atomic("run/folder/a", [b"x"])
+    for path in ("run/folder", "run/folder/a/b"):
+        with pytest.raises(StorageError, match=r"cannot (write|append to) .*run/folder"):
+            storage.journal(path).append(b"y")
+    assert await storage.list_files("run") == ["run/folder/a"]
+    assert await storage.read("run/folder/a") == b"x"
+
+
+async def test_a_temporary_journal_is_swept(local: LocalStorage) -> None:
+    local.journal("run/.scratch.tmp").append(b"x")
+    assert await local.list_files("run") == []
+    assert await local.sweep("run") == 1
+    assert not await local.exists("run/.scratch.tmp")
+
+
 UNSAFE_PATHS = [
     "", "/etc/passwd", "../up", "run/../../up", "run//a", "run/.", "run/a\0b", "run\\a", "a b",
     "é", "x" * 201,
@@ -194,11 +276,14 @@ async def test_paths_that_could_leave_the_root_are_refused(storage: Storage, pat
         storage.make_dir(path),
         storage.move(path, "elsewhere"),
         storage.move("run", path),
+        storage.remove(path),
         storage.remove_tree(path),
         storage.sweep(path),
     ):
         with pytest.raises(StorageError, match="not a path below the results root"):
             await action
+    with pytest.raises(StorageError, match="not a path below the results root"):
+        storage.journal(path)
     with pytest.raises(StorageError, match="not a path below the results root"):
         storage.locate(path)
 
@@ -286,6 +371,7 @@ async def test_links_below_the_root_are_refused(
         local.read("run/phase/file"),
         local.exists("run/phase/file"),
         local.list_files("run/phase/file"),
+        local.remove("run/phase/file"),
         local.remove_tree("run/phase/file"),
         local.sweep("run/phase/file"),
         local.make_dir("run/phase/file"),

@@ -133,7 +133,11 @@ def _app() -> App:
         version=lambda: f"admf {version('admf')}",
         default_parameter=Parameter(negative="", show_default=False),
     )
-    results = App(name="results", help="Look at results.")
+    results = App(
+        name="results",
+        help="Look at results.",
+        help_epilogue="Example: admf results top results/my_study --by sharpe_ratio -n 20",
+    )
     for owner, commands in ((app, _COMMANDS), (results, _RESULTS_COMMANDS)):
         for words, place, summary, example in commands:
             owner.command(

@@ -11,14 +11,14 @@ from rich.text import Text
 
 from admf.containers.metrics.catalogue import HEADLINE_METRICS
 from admf.workflows.cli.comparison import (
-    Change,
     ComparedPhase,
     Matched,
     MetricChange,
-    changes,
+    PortfolioChange,
     compared_phase,
-    phase_pairs,
 )
+from admf.workflows.cli.frame_tables import common_text, own_parameters, shared
+from admf.workflows.cli.name_cell import NameCell
 from admf.workflows.cli.place import Place, open_place
 from admf.workflows.cli.query_options import By, Limit
 from admf.workflows.cli.rendering import (
@@ -29,6 +29,7 @@ from admf.workflows.cli.rendering import (
     rendered,
     table,
 )
+from admf.workflows.cli.run_changes import Change, changes, phase_pairs
 from admf.workflows.cli.streams import write_json, write_out
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["ComparedRun", "Comparison", "compare"]
 
 _FEW = ("total_return", "sharpe_ratio", "max_drawdown", "trade_count")
-_LONGEST_VALUE = 60
+_LONGEST_VALUE = 40
 
 
 class ComparedRun(msgspec.Struct, frozen=True):
@@ -74,7 +75,7 @@ def compare(
         first: The folder of a run, or a phase, a window or a portfolio in it.
         second: The same of another run, or of the same one.
         by: The metric that says which portfolios are the best; the leading objective if not given.
-        limit: Show no more pairs of portfolios than this, and no more settings.
+        limit: Show no more pairs of portfolios, and no more settings, than this; 10 if not given.
         json: Write a JSON document to standard output instead of tables.
     """
     places = open_place(first), open_place(second)
@@ -115,10 +116,12 @@ def _changes(found: Sequence[Change], limit: int) -> Iterator[RenderableType]:
     if not found:
         yield Text("the same settings, data, seed and versions")
         return
-    rows = table("Differs in", "A", "B", "Phases")
+    told = any(it.phases for it in found[:limit])
+    rows = table("Differs in", "A", "B", *(["Phases"] if told else []))
     for it in found[:limit]:
         name = it.name if it.kind in {"run", "setting"} else f"{it.kind} {it.name}"
-        rows.add_row(name, _value(it.a), _value(it.b), " ".join(it.phases))
+        phases = [" ".join(it.phases)] if told else []
+        rows.add_row(NameCell(name), _value(it.a), _value(it.b), *phases)
     yield rows
     if len(found) > limit:
         yield Text(f"and {len(found) - limit:,} more: see -n")
@@ -179,33 +182,47 @@ def _figures(
     for name in filter(by_name.__contains__, names):
         it = by_name[name]
         values = [metric_of(name, value) for value in (it.a, it.b)]
-        relative = "-" if it.relative is None else f"{100 * it.relative:+,.1f} %"
-        rows.add_row(Text(metric_label(name), "dim"), *values, _signed(name, it), relative)
+        relative = "-" if it.relative is None else _signed(f"{100 * it.relative:,.1f} %")
+        difference = _signed(metric_of(name, it.difference))
+        rows.add_row(Text(metric_label(name), "dim"), *values, difference, relative)
     yield rows
 
 
-def _signed(name: str, change: MetricChange) -> str:
-    text = metric_of(name, change.difference)
-    return f"+{text}" if change.difference is not None and change.difference > 0 else text
+def _signed(text: str) -> str:
+    """Return a number with its sign; without one if it is rounded to nothing, or undefined."""
+    if not any(it in "123456789" for it in text):
+        return text.removeprefix("-") or text
+    return text if text.startswith("-") else f"+{text}"
 
 
 def _matched(found: Matched, by: str) -> Iterator[RenderableType]:
     alone = [f"{count:,} only in {side}" for side, count in _alone(found).items() if count]
-    pairs = f"{found.equal:,} of {found.both:,} pairs with the same parameters are equal"
+    pairs = "no pair has the same window and parameters"
+    if found.both:
+        pairs = f"{found.equal:,} of {found.both:,} pairs with the same parameters are equal"
     yield Text("")
     yield Text(", ".join([pairs, *alone]))
     if not found.largest:
         return
-    right = (f"{by} A", "B", "B - A")
-    rows = table("Window", "Parameters", *right, right=right)
-    for it in found.largest:
-        change = MetricChange(by, it.a, it.b, it.difference, None)
-        values = [metric_of(by, value) for value in (it.a, it.b)]
-        rows.add_row(it.window, point_text(it.parameters), *values, _signed(by, change))
-    yield rows
+    yield from _pairs(found.largest, by)
     left = found.both - found.equal - len(found.largest)
     if left:
         yield Text(f"and {left:,} more that differ: see -n")
+
+
+def _pairs(found: Sequence[PortfolioChange], by: str) -> Iterator[RenderableType]:
+    names = list(dict.fromkeys(name for it in found for name in it.parameters))
+    own = [{name: it.parameters.get(name) for name in names} for it in found]
+    places = [{"phase": "", "window": it.window, **row} for it, row in zip(found, own, strict=True)]
+    common = shared(places, names)
+    right = (f"{by} A", "B", "B - A")
+    rows = table("Window", "Parameters", *right, right=right)
+    for it, row in zip(found, places, strict=True):
+        values = [metric_of(by, value) for value in (it.a, it.b)]
+        told = own_parameters(row, names, common)
+        rows.add_row(NameCell(it.window), told, *values, _signed(metric_of(by, it.difference)))
+    yield from common_text({name: it for name, it in common.items() if name in names}, names)
+    yield rows
 
 
 def _alone(found: Matched) -> Mapping[str, int]:

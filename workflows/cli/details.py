@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from admf.containers.metrics.catalogue import METRICS
-from admf.containers.metrics.history import Trade
 from admf.workflows.cli.phase_record import PortfolioRecord
-from admf.workflows.cli.rendering import (
-    figure,
-    grid,
-    metric_label,
-    metric_text,
-    moment_text,
-    table,
-)
+from admf.workflows.cli.rendering import figure, grid, metric_label, table
 from admf.workflows.cli.summary import facts, what_ran
+from admf.workflows.cli.trade_table import trade_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,7 +42,7 @@ def portfolio_details(name: str, portfolio: PortfolioRecord) -> Iterator[Rendera
     yield facts(portfolio)
     if portfolio.trades:
         yield Text("")
-        yield _trades(portfolio.trades[:_MOST_TRADES])
+        yield trade_table(portfolio.trades[:_MOST_TRADES])
     if len(portfolio.trades) > _MOST_TRADES:
         yield Text(f"and {len(portfolio.trades) - _MOST_TRADES:,} more")
 
@@ -77,24 +70,3 @@ def _trade_metrics(metrics: Mapping[str, float | None]) -> Table:
 def _metrics_of_trades() -> list[str]:
     known = {info.name for info in METRICS}
     return [info.name for info in METRICS if f"long_{info.name}" in known]
-
-
-def _trades(trades: Sequence[Trade]) -> Table:
-    right = ("at", "at ", "P&L", "Return", "Bars")
-    rows = table(
-        "Trade", "Side", "Entry", "at", "Exit", "at ", *right[2:], "Reason", right=right, gap=1
-    )
-    for trade in trades:
-        rows.add_row(
-            trade.id,
-            trade.side,
-            moment_text(trade.entry_time),
-            f"{trade.entry_price:,.2f}",
-            moment_text(trade.exit_time),
-            f"{trade.exit_price:,.2f}",
-            metric_text(trade.pnl, "currency"),
-            metric_text(trade.return_fraction, "fraction"),
-            f"{trade.bars_held:,}",
-            trade.exit_reason,
-        )
-    return rows

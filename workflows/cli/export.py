@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,9 +17,10 @@ from admf.engine.errors import ResultExistsError, StorageError
 from admf.engine.files import Draft, storage_error
 from admf.engine.local_folder import call_system
 from admf.workflows.cli.frame_tables import plain_rows, plain_times
-from admf.workflows.cli.place import Place, folder_of, open_place
+from admf.workflows.cli.place import Place, open_place
 from admf.workflows.cli.query_options import By, PhaseName, Where
 from admf.workflows.cli.streams import say, write_json, write_out
+from admf.workflows.results.run_folder import find_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,8 +79,7 @@ def export(
     if by is None and limit is not None:
         by = place.leading_metric
     frame = _asked(place, what, where, by, limit)
-    if what == "equity" and frame.is_empty():
-        say("note", "no points of equity curves: event_tracing needs PORTFOLIO_UPDATE to keep them")
+    _explain_none(place, what, frame)
     if output is None:
         for text in _texts(frame, format):
             write_out(text)
@@ -87,6 +89,15 @@ def export(
         write_json(Exported(str(output), format, what, frame.height))
     else:
         say("note", f"{output} has {frame.height:,} row{'' if frame.height == 1 else 's'}")
+
+
+def _explain_none(place: Place, what: What, frame: pl.DataFrame) -> None:
+    if not frame.is_empty():
+        return
+    if place.metrics().is_empty():
+        say("note", place.emptiness)
+    elif what == "equity":
+        say("note", "no points of equity curves: event_tracing needs PORTFOLIO_UPDATE to keep them")
 
 
 def _asked(
@@ -111,14 +122,23 @@ def _check_target(output: Path, *, overwrite: bool) -> None:
     Raises:
         StorageError: It must not be written.
     """
-    run = folder_of(output)
+    found = _found(output)
+    run = find_run(output) or find_run(output.parent.resolve())
     if run is not None:
         raise StorageError(f"{output} lies in the folder of a run, {run}: write it elsewhere")
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise StorageError(f"{output} is a folder: name a file in it")
+    if found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+        raise StorageError(f"{output} is a device or the like: name a file")
+    if found is not None and not overwrite:
+        raise ResultExistsError(f"{output} exists: choose another name, or give --overwrite")
+
+
+def _found(output: Path) -> os.stat_result | None:
     try:
-        if output.is_dir():
-            raise StorageError(f"{output} is a folder: name a file in it")
-        if not overwrite and output.exists():
-            raise ResultExistsError(f"{output} exists: choose another name, or give --overwrite")
+        return output.lstat()
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError) as error:
         raise StorageError(
             f"{str(output)[:200]!r} cannot be the name of a file: {error}"

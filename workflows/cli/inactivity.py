@@ -113,14 +113,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 def totals_of(found: Sequence[PortfolioActivity]) -> Totals:
     """Sum up portfolios."""
-    causes = Counter(it.cause for it in found if it.cause != "traded")
+    causes: Counter[Cause] = Counter(it.cause for it in found if it.cause != "traded")
     rejects: Counter[str] = Counter()
     for it in found:
         rejects.update(it.rejects)
     return Totals(
         portfolios=len(found),
         without_trades=causes.total(),
-        causes=dict(causes.most_common()),
+        causes=dict[Cause, int](causes.most_common()),
         signals=sum(it.activity.signals for it in found),
         orders=sum(it.activity.orders for it in found),
         rejects=dict(rejects.most_common()),
@@ -157,11 +157,10 @@ def sentence(cause: Cause, found: Sequence[PortfolioActivity]) -> str:
             return f"of {_count(it.orders, 'order')} none filled, {_refusals(it.rejects)}"
         case "unfilled":
             return (
-                f"{_count(it.orders, 'order')} never filled ({it.cancels:,} ended without a fill, "
-                "the others worked until the end): no bar reached their limit or stop prices, or "
-                "none came after them"
+                f"{_count(it.orders, 'order')} never filled ({_ends(it)}): no bar reached their "
+                "limit or stop prices, or none came after them"
             )
-        case "open":
+        case _:
             return (
                 f"what was opened was never closed: {_count(it.open_positions, 'position')} open "
                 "at the end, which execution.close_at_end: true would close"
@@ -170,6 +169,14 @@ def sentence(cause: Cause, found: Sequence[PortfolioActivity]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _ends(it: Totals) -> str:
+    if not it.cancels:
+        return "they worked until the end"
+    if it.cancels >= it.orders:
+        return "all ended without a fill"
+    return f"{it.cancels:,} ended without a fill, the others worked until the end"
 
 
 def _bars(found: Sequence[PortfolioActivity]) -> str:

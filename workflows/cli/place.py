@@ -7,22 +7,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
-from admf.engine.documents import plain_name
 from admf.engine.errors import ConfigError, Problem, StorageError, did_you_mean
-from admf.engine.results import RUN_FILE
+from admf.engine.verification import CONTAINERS
 from admf.sequences.config import ObjectiveConfig
 from admf.workflows.results import ContainerView, PhaseResults, RunResults, WindowView, open_run
-from admf.workflows.results.records import PhaseConfig
+from admf.workflows.results.run_folder import find_run
+from admf.workflows.results.tree import container_id_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Place", "folder_of", "open_place"]
+__all__ = ["Place", "open_place"]
 
-_CONTAINERS = "containers"
-_FILE_END = "_results.json"
 _MOST_NAMES = 10
 
 
@@ -71,10 +67,20 @@ class Place(NamedTuple):
     @property
     def leading_metric(self) -> str:
         """The leading objective, if all phases that it is about have the same."""
-        wanted = self.run.document()["phases"]
-        configs = [msgspec.convert(wanted[it.name], PhaseConfig) for it in self.phases]
-        names = {it.objective.name for it in configs}
+        names = {it.objective.name for it in self.phases}
         return names.pop() if len(names) == 1 else ObjectiveConfig().name
+
+    @property
+    def emptiness(self) -> str:
+        """Says that it has no portfolios, and why if that is known."""
+        told = f"{self.path} has no portfolios"
+        if self.run.status == "running":
+            return f"{told} yet: the run has not ended"
+        if all(it.skipped for it in self.phases):
+            return f"{told}: {self.phases[0].skipped}"
+        if all(it.status == "completed" and not it.saved for it in self.phases):
+            return f"{told}: its results were kept in memory alone"
+        return told
 
     @property
     def portfolio(self) -> ContainerView:
@@ -141,25 +147,12 @@ def open_place(path: Path) -> Place:
     Raises:
         StorageError: There is no such place, or it is damaged.
     """
-    folder = folder_of(path)
+    folder = find_run(path)
     if folder is None:
         return Place(str(path), open_run(path))
     run = open_run(folder)
     below = Path(os.path.abspath(path)).relative_to(folder).parts  # noqa: PTH100
     return _part(Place(str(path), run), "/".join(below))
-
-
-def folder_of(path: Path) -> Path | None:
-    """Return the folder of the run that a path lies in; None if there is none."""
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - links are for the storage to judge
-    return next((it for it in (place, *place.parents) if _has_run(it)), None)
-
-
-def _has_run(folder: Path) -> bool:
-    try:
-        return (folder / RUN_FILE).is_file()
-    except (OSError, ValueError):  # no name of a file, or a folder that may not be looked into
-        return False
 
 
 def _part(run: Place, below: str) -> Place:
@@ -177,12 +170,12 @@ def _part(run: Place, below: str) -> Place:
 
 def _part_of_phase(place: Place, below: str) -> Place:
     *folders, last = below.split("/")
-    if last == _CONTAINERS:
+    if last == CONTAINERS:
         below, last = "/".join(folders), ""
-    if not folders or folders[-1] != _CONTAINERS:
+    if not folders or folders[-1] != CONTAINERS:
         return _with_window(place, below)
     place = _with_window(place, "/".join(folders[:-1]))
-    return _with_container(place, plain_name(last).removesuffix(_FILE_END))
+    return _with_container(place, container_id_of(last) or last)
 
 
 def _with_window(place: Place, window: str) -> Place:

@@ -13,12 +13,13 @@ from rich.text import Text
 from admf.engine.errors import MissingFileError, TornFileError
 from admf.workflows.cli.details import portfolio_details
 from admf.workflows.cli.phase_record import PortfolioRecord
-from admf.workflows.cli.place import Place, folder_of, open_place
+from admf.workflows.cli.place import Place, open_place
 from admf.workflows.cli.rendering import rendered
 from admf.workflows.cli.stored import StoredRun, read_run
 from admf.workflows.cli.streams import write_json, write_out
 from admf.workflows.cli.summary import head, phase_section
 from admf.workflows.results import ContainerView, WindowView
+from admf.workflows.results.run_folder import find_run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +54,7 @@ def show(directory: Path, /, *, json: bool = False) -> None:
         directory: The folder of a run, of a phase or a window in it, or a portfolio.
         json: Write a JSON document to standard output instead of tables.
     """
-    place = None if folder_of(directory) is None else open_place(directory)
+    place = None if find_run(directory) is None else open_place(directory)
     if place is not None and (place.window or place.container):
         _show_windows(place, json=json)
         return

@@ -17,12 +17,14 @@ from admf.workflows.cli.frame_tables import (
     plain_rows,
     shared,
 )
-from admf.workflows.cli.place import Place, folder_of, open_place
+from admf.workflows.cli.name_cell import NameCell
+from admf.workflows.cli.place import Place, open_place
 from admf.workflows.cli.query_options import Limit
 from admf.workflows.cli.rendering import metric_of, narrow_label, rendered, table
 from admf.workflows.cli.run_list import ListedRun, runs_in
 from admf.workflows.cli.run_state import state_of_unfinished
 from admf.workflows.cli.streams import say, write_json, write_out
+from admf.workflows.results.run_folder import find_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,11 +36,21 @@ _COLUMNS = ("total_return", "sharpe_ratio", "trade_count")
 
 
 class ListedPhase(msgspec.Struct, frozen=True):
-    """A phase of a run."""
+    """A phase of a run.
+
+    Args:
+        name: Its name.
+        status: How it ended.
+        sequence: Name of its sequence.
+        saved: Whether it is over and its results are files.
+        windows: How many are complete.
+        portfolios: How many left results in them.
+    """
 
     name: str
     status: str
     sequence: str
+    saved: bool
     windows: int
     portfolios: int
 
@@ -72,23 +84,25 @@ def ls(directory: Path = Path("results"), /, *, limit: Limit = 20, json: bool = 
     """List the runs in a folder; or the phases of a run, the windows of a phase, its portfolios.
 
     Args:
-        directory: A folder of runs, the folder of a run, or one in it.
-        limit: List no more than this.
+        directory: A folder of runs, the folder of a run, or one in it; "results" if not given.
+        limit: List no more than this; 20 if not given.
         json: Write a JSON document to standard output instead of a table.
     """
-    if folder_of(directory) is None:
+    if find_run(directory) is None:
         runs = runs_in(directory)
+        nothing = f"there are no runs in {directory}"
         found = Listing(str(directory), "runs", len(runs), runs[:limit])
         shown = _runs(runs[:limit])
     else:
         place = open_place(directory)
+        nothing = place.emptiness
         if place.run.status == "running":
             say("note", f"the run has not ended, it is {state_of_unfinished(place.run.path)}")
         found, shown = _inside(place, limit)
     if json:
         write_json(found)
     elif not found.total:
-        say("note", f"there are no {found.kind} in {found.path}")
+        say("note", nothing)
     else:
         write_out(rendered(*shown, *_rest(found)))
 
@@ -117,10 +131,9 @@ def _inside(place: Place, limit: int) -> tuple[Listing, Iterator[RenderableType]
 def _phases(place: Place) -> list[ListedPhase]:
     counts = _counts(place, "phase")
     return [
-        ListedPhase(
-            it.name, it.status, it.sequence, len(it.windows), counts.get(it.name, (0, 0))[0]
-        )
+        ListedPhase(it.name, it.status, it.sequence, it.saved, len(it.windows), count)
         for it in place.phases
+        for count, _ in [counts.get(it.name, (0, 0))]
     ]
 
 
@@ -142,13 +155,14 @@ def _counts(place: Place, column: str) -> dict[str, tuple[int, int]]:
 
 
 def _runs(runs: Sequence[ListedRun]) -> Iterator[RenderableType]:
-    right = ("Phases", "Windows", "Portfolios", "Size")
-    rows = table("Run", "Status", "Workflow", "Started", *right, right=right)
+    right = ("Started", "Portfolios", "Size")
+    rows = table("Run", "Status", "Workflow", *right, right=right, gap=1)
     for run in runs:
-        counts = [f"{it:,}" for it in (run.phases, run.windows, run.portfolios)]
-        started = run.started_at[:19].replace("T", " ")
-        status = run.note.partition(":")[0] if run.status == "running" else run.status
-        rows.add_row(run.path, status, run.workflow, started, *counts, _size(run.size_bytes))
+        started = run.started_at[:16].replace("T", " ")
+        status = run.note.partition(": ")[0].partition(",")[0]
+        shown = status if run.status == "running" else run.status
+        figures = (started, f"{run.portfolios:,}", _size(run.size_bytes))
+        rows.add_row(NameCell(run.path), shown, NameCell(run.workflow), *figures)
     yield rows
     for run in runs:
         if run.note:
@@ -160,15 +174,21 @@ def _phase_rows(place: Place, phases: Sequence[ListedPhase]) -> Iterator[Rendera
     right = ("Windows", "Portfolios")
     rows = table("Phase", "Status", "Sequence", *right, right=right)
     for it in phases:
-        rows.add_row(it.name, it.status, it.sequence, f"{it.windows:,}", f"{it.portfolios:,}")
+        counts = [
+            f"{count:,}" if count or it.saved else "-" for count in (it.windows, it.portfolios)
+        ]
+        rows.add_row(NameCell(it.name), it.status, it.sequence, *counts)
     yield rows
+    lost = [it.name for it in phases if it.status == "completed" and not it.saved]
+    if lost:
+        yield Text(f"results kept in memory alone, and gone: {', '.join(lost)}")
 
 
 def _window_rows(windows: Sequence[ListedWindow]) -> Iterator[RenderableType]:
-    right = ("Portfolios", "failed")
+    right = ("Portfolios", "Failed")
     rows = table("Window", "Status", *right, right=right)
     for it in windows:
-        rows.add_row(it.name, it.status, f"{it.portfolios:,}", f"{it.failed:,}")
+        rows.add_row(NameCell(it.name), it.status, f"{it.portfolios:,}", f"{it.failed:,}")
     yield rows
 
 
@@ -180,7 +200,7 @@ def _portfolio_rows(frame: pl.DataFrame) -> Iterator[RenderableType]:
     for row in rows:
         values = [metric_of(name, row[name]) for name in _COLUMNS]
         own = own_parameters(row, parameters, common)
-        made.add_row(place_text(row, common), row["status"], own, *values)
+        made.add_row(NameCell(place_text(row, common)), row["status"], own, *values)
     yield from common_text(common, parameters)
     yield made
 

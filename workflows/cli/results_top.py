@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 
+from admf.containers.metrics.history import Trade
 from admf.workflows.cli.frame_tables import (
     PLACE,
     common_text,
@@ -18,17 +19,12 @@ from admf.workflows.cli.frame_tables import (
     plain_rows,
     shared,
 )
+from admf.workflows.cli.name_cell import NameCell
 from admf.workflows.cli.place import Place, open_place
 from admf.workflows.cli.query_options import By, Limit, PhaseName, Where
-from admf.workflows.cli.rendering import (
-    metric_of,
-    metric_text,
-    moment_text,
-    narrow_label,
-    rendered,
-    table,
-)
+from admf.workflows.cli.rendering import fact_rows, metric_of, narrow_label, rendered, table
 from admf.workflows.cli.streams import say, write_json, write_out
+from admf.workflows.cli.trade_table import trade_table
 from admf.workflows.results.columns import TRADE_FIELDS
 
 if TYPE_CHECKING:
@@ -90,7 +86,7 @@ def top(
     Args:
         directory: The folder of a run, or one in it.
         by: The metric that decides; the leading objective if not given.
-        limit: Show no more than this.
+        limit: Show no more than this; 10 if not given.
         where: A condition in SQL, e.g. "sharpe_ratio > 1 AND fast < 20".
         phase: Only portfolios of this phase.
         json: Write a JSON document to standard output instead of a table.
@@ -123,7 +119,7 @@ def trades(
     Args:
         directory: The folder of a run, or one in it.
         by: The metric that says which portfolios come first; the leading objective if not given.
-        limit: Show no more trades than this.
+        limit: Show no more trades than this; 20 if not given.
         where: A condition in SQL, e.g. "pnl < 0 AND sharpe_ratio > 1".
         phase: Only trades of this phase.
         json: Write a JSON document to standard output instead of a table.
@@ -140,16 +136,17 @@ def trades(
 
 
 def _say_none(place: Place, where: str | None, kind: str) -> None:
+    total = place.metrics()
     if where is not None:
         say("note", f"no {kind} in {place.path} meets the condition")
+    elif total.is_empty():
+        say("note", place.emptiness)
     elif place.run.status == "running":
         say("note", f"{place.path} has no {kind} yet: the run has not ended")
-    elif kind == "trade" and sum(place.metrics()["trade_count"].drop_nulls()):
+    elif sum(total["trade_count"].drop_nulls()):
         say("note", f"no trade of {place.path} was kept: event_tracing needs POSITION_CLOSE")
-    elif kind == "trade":
-        say("note", f"{place.path} has no trades; admf why-no-trades {place.path} says why")
     else:
-        say("note", f"{place.path} has no portfolios")
+        say("note", f"{place.path} has no trades; admf why-no-trades {place.path} says why")
 
 
 def _best(
@@ -162,7 +159,7 @@ def _best(
     for rank, row in enumerate(rows, 1):
         values = [metric_of(name, row[name]) for name in columns]
         own = own_parameters(row, parameters, common)
-        made.add_row(str(rank), place_text(row, common), own, *values)
+        made.add_row(str(rank), NameCell(place_text(row, common)), own, *values)
     yield Text(f"{len(rows):,} of {total:,} portfolios, by {by}")
     yield from common_text(common, parameters)
     yield Text("")
@@ -185,20 +182,19 @@ def _traded(found: Trades) -> Iterator[RenderableType]:
     parameters = names[len(PLACE) : names.index(TRADE_FIELDS[0])]
     common = shared(found.rows, parameters)
     owners = [_owner(row, parameters, common) for row in found.rows]
-    several = len(set(owners)) > 1
-    if several:
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners), 1)}
+    if len(numbers) > 1:
         yield from common_text(common, parameters)
+        legend = fact_rows()
+        for owner, number in numbers.items():
+            legend.add_row(str(number), owner)
+        yield legend
     else:
         yield Text(f"all of {_owner(found.rows[0], parameters, {})}")
     yield Text("")
-    right = ("at", "at ", "P&L", "Return", "Bars")
-    columns = ("Trade", "Side", "Entry", "at", "Exit", "at ", "P&L", "Return", "Bars", "Reason")
-    made = table(*(("Portfolio",) if several else ()), *columns, right=right, gap=1)
-    last = ""
-    for owner, row in zip(owners, found.rows, strict=True):
-        made.add_row(*([owner if owner != last else ""] if several else []), *_trade(row))
-        last = owner
-    yield made
+    fields = ({name: row[name] for name in TRADE_FIELDS} for row in found.rows)
+    listed = [msgspec.convert(it, Trade) for it in fields]
+    yield trade_table(listed, [numbers[it] for it in owners] if len(numbers) > 1 else ())
     if not found.complete:
         yield Text(f"and more: these are the first {len(found.rows):,}, see -n and --where")
 
@@ -206,18 +202,3 @@ def _traded(found: Trades) -> Iterator[RenderableType]:
 def _owner(row: Row, parameters: Sequence[str], common: Row) -> str:
     parts = (place_text(row, common), own_parameters(row, parameters, common))
     return " ".join(filter(None, parts))
-
-
-def _trade(row: Row) -> list[str]:
-    return [
-        row["id"],
-        row["side"],
-        moment_text(row["entry_time"]),
-        f"{row['entry_price']:,.2f}",
-        moment_text(row["exit_time"]),
-        f"{row['exit_price']:,.2f}",
-        metric_text(row["pnl"], "currency"),
-        metric_text(row["return"], "fraction"),
-        f"{row['bars_held']:,}",
-        row["exit_reason"],
-    ]

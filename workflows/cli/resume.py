@@ -13,9 +13,9 @@ from admf.engine.local_folder import LocalFolder
 from admf.engine.results import RUN_FILE
 from admf.workflows.cli.logs import configure_logging
 from admf.workflows.cli.run import carry_out
-from admf.workflows.cli.stored import require_run
 from admf.workflows.earlier_run import EarlierRun
 from admf.workflows.loading import LoadedExperiment
+from admf.workflows.results.run_folder import require_run
 from admf.workflows.runner import Runner
 
 __all__ = ["resume"]

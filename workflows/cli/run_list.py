@@ -9,21 +9,19 @@ from typing import NoReturn
 
 import msgspec
 
-from admf.engine.documents import plain_name
-from admf.engine.errors import StorageError, did_you_mean
+from admf.engine.errors import StorageError
 from admf.engine.files import storage_error
 from admf.engine.results import RUN_FILE
-from admf.engine.verification import COMMIT_FILE
+from admf.engine.verification import COMMIT_FILE, CONTAINERS
 from admf.workflows.cli.run_state import state_of_unfinished
 from admf.workflows.results import open_run
+from admf.workflows.results.run_folder import require_folder
+from admf.workflows.results.tree import container_id_of
 
 __all__ = ["ListedRun", "runs_in"]
 
 _DEEPEST = 3
 """How many folders below a results root a run may lie."""
-
-_CONTAINERS = "containers"
-_FILE_END = "_results.json"
 
 
 class ListedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,19 +56,15 @@ def runs_in(root: Path) -> list[ListedRun]:
     Raises:
         StorageError: There is no such folder, or it cannot be read.
     """
-    if not root.is_dir():
-        siblings = root.parent.iterdir() if root.parent.is_dir() else ()
-        near = did_you_mean(root.name, [it.name for it in siblings if it.is_dir()])
-        raise StorageError(f"{root}: there is no such folder{near}")
-    try:
-        return [_listed(root, folder) for folder in _folders(root)]
-    except OSError as error:
-        raise storage_error("list", str(root), error) from error
+    require_folder(root)
+    closed: list[OSError] = []
+    runs = [_listed(root, folder) for folder in _folders(root, closed)]
+    return sorted([*runs, *(_closed(root, error) for error in closed)], key=lambda it: it.path)
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def _folders(root: Path, closed: list[OSError]) -> Iterator[Path]:
     """Yield the folders of runs; what is in them is not looked at."""
-    for place, names, files in os.walk(root, onerror=_raise):
+    for place, names, files in os.walk(root, onerror=closed.append):
         folder = Path(place)
         names.sort()
         is_run = RUN_FILE in files
@@ -80,14 +74,30 @@ def _folders(root: Path) -> Iterator[Path]:
             names.clear()
 
 
+def _closed(root: Path, error: OSError) -> ListedRun:
+    """Return a folder that cannot be looked into, as a run that cannot be read.
+
+    Raises:
+        StorageError: It is the root.
+    """
+    folder = Path(error.filename)
+    told = storage_error("list", str(folder), error)
+    if folder == root:
+        raise told
+    return ListedRun(path=folder.relative_to(root).as_posix(), note=str(told))
+
+
 def _listed(root: Path, folder: Path) -> ListedRun:
     path = folder.relative_to(root).as_posix()
-    windows, portfolios, size = _usage(folder)
+    windows = portfolios = size = 0
     try:
+        windows, portfolios, size = _usage(folder)
         run = open_run(folder)
-        note = state_of_unfinished(folder) if run.status == "running" else ""
+        note = str(state_of_unfinished(folder)) if run.status == "running" else ""
     except StorageError as error:
         return ListedRun(path=path, note=str(error), size_bytes=size)
+    except OSError as error:
+        return ListedRun(path=path, note=str(storage_error("read", str(folder), error)))
     return ListedRun(
         path=path,
         status=run.status,
@@ -108,8 +118,8 @@ def _usage(folder: Path) -> tuple[int, int, int]:
     for place, _, files in os.walk(folder, onerror=_raise):
         size += sum(Path(place, name).lstat().st_size for name in files)
         window, _, last = place.rpartition(os.sep)
-        if last == _CONTAINERS:
-            portfolios[window] = sum(plain_name(name).endswith(_FILE_END) for name in files)
+        if last == CONTAINERS:
+            portfolios[window] = sum(container_id_of(name) is not None for name in files)
         elif COMMIT_FILE in files:
             complete.add(place)
     found = [count for window, count in portfolios.items() if window in complete]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 
@@ -12,11 +13,30 @@ from admf.engine.lock_owner import LockOwner, is_stale
 from admf.engine.storage import LocalStorage
 from admf.workflows.cli.rendering import path_text
 
-__all__ = ["state_of_unfinished"]
+__all__ = ["RunState", "state_of_unfinished"]
 
 
-def state_of_unfinished(folder: Path) -> str:
-    """Say what a run is that has not ended: ``under way`` and where, or ``cut off``.
+class RunState(NamedTuple):
+    """What is known of a run that has not ended.
+
+    Args:
+        folder: Its folder.
+        owner: The process that holds its lock, or held it and is gone; empty if there is none.
+        is_under_way: Whether that process is at work.
+    """
+
+    folder: Path
+    owner: str
+    is_under_way: bool
+
+    def __str__(self) -> str:
+        if self.is_under_way:
+            return f"under way, {self.owner}"
+        return f"cut off: admf resume {path_text(str(self.folder))}"
+
+
+def state_of_unfinished(folder: Path) -> RunState:
+    """Find out whether a run that has not ended is under way.
 
     Args:
         folder: The run's folder.
@@ -26,9 +46,9 @@ def state_of_unfinished(folder: Path) -> str:
     """
     owner = anyio.run(_owner, folder)
     now_ns = WallClock().now_ns()
-    if owner is None or is_stale(owner, now_ns):
-        return f"cut off: admf resume {path_text(str(folder))}"
-    return f"under way, {owner.describe(now_ns)}"
+    if owner is None:
+        return RunState(folder, "", is_under_way=False)
+    return RunState(folder, owner.describe(now_ns), not is_stale(owner, now_ns))
 
 
 async def _owner(folder: Path) -> LockOwner | None:

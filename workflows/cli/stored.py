@@ -8,15 +8,13 @@ from pathlib import Path
 import msgspec
 
 from admf.engine.documents import read_document
-from admf.engine.errors import StorageError, TornFileError, did_you_mean
+from admf.engine.errors import StorageError, TornFileError
 from admf.engine.local_folder import LocalFolder
 from admf.engine.results import RUN_FILE
 from admf.engine.storage import LocalStorage, Storage
 from admf.engine.summary import WindowSummary
 from admf.engine.tree_check import Finding, TreeCheck, verify_tree
 from admf.engine.verification import COMMIT_FILE
-from admf.engine.window_spec import ResultsStorage
-from admf.sequences.config import ObjectiveConfig
 from admf.workflows.cli.phase_files import StoredFiles
 from admf.workflows.cli.phase_record import (
     PhaseHead,
@@ -26,37 +24,16 @@ from admf.workflows.cli.phase_record import (
     read_phase,
     read_portfolios,
 )
+from admf.workflows.results.records import PhaseConfig
+from admf.workflows.results.run_folder import require_run
 
 __all__ = [
-    "PhaseConfigRecord",
     "RunRecord",
-    "SettingsRecord",
     "StoredRun",
     "StoredWindow",
     "finding_text",
     "read_run",
-    "require_run",
 ]
-
-
-class SettingsRecord(msgspec.Struct, frozen=True):
-    """Of a phase's settings, those that say what its results are."""
-
-    results_storage: ResultsStorage
-    objective_function: ObjectiveConfig | tuple[ObjectiveConfig, ...] = ObjectiveConfig()
-
-
-class PhaseConfigRecord(msgspec.Struct, frozen=True):
-    """A phase as it was to run."""
-
-    sequence: str
-    settings: SettingsRecord
-
-    @property
-    def objectives(self) -> tuple[ObjectiveConfig, ...]:
-        """The objectives, the leading one first."""
-        found = self.settings.objective_function
-        return found if isinstance(found, tuple) else (found,)
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +58,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     skipped: Mapping[str, str] = {}
     errors: Mapping[str, tuple[str, ...]] = {}
     saved: tuple[str, ...] | None = None
-    phases: Mapping[str, PhaseConfigRecord]
+    phases: Mapping[str, PhaseConfig]
 
     @property
     def is_over(self) -> bool:
@@ -147,16 +124,6 @@ async def read_run(folder: Path) -> StoredRun:
         name: await read_phase(head, StoredFiles(storage, name)) for name, head in heads.items()
     }
     return msgspec.structs.replace(stored, phases=phases)
-
-
-def require_run(folder: Path) -> None:
-    """Raise if a folder is not that of a run.
-
-    Raises:
-        StorageError: It is not.
-    """
-    if not (folder / RUN_FILE).is_file():
-        raise StorageError(_no_run(folder))
 
 
 def _require_whole(folder: Path, run: RunRecord) -> TreeCheck:
@@ -228,17 +195,3 @@ def _errors(windows: list[StoredWindow]) -> tuple[str, ...]:
         if error
     ]
     return tuple(dict.fromkeys(found))
-
-
-def _no_run(folder: Path) -> str:
-    if not folder.is_dir():
-        near = did_you_mean(folder.name, _runs(folder.parent))
-        return f"{folder}: there is no such folder{near}"
-    runs = _runs(folder)
-    there = f"; the runs in it are {', '.join(runs)}" if runs else ""
-    return f"{folder} is not the folder of a run: it has no {RUN_FILE}{there}"
-
-
-def _runs(folder: Path) -> list[str]:
-    """Return the names of the runs' folders in a folder, which need not exist."""
-    return sorted(file.parent.name for file in folder.glob(f"*/{RUN_FILE}"))

@@ -6,24 +6,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import anyio
 import msgspec
 from rich.text import Text
 
-from admf.engine.clock import WallClock
 from admf.engine.documents import read_document_from
 from admf.engine.errors import TornFileError
 from admf.engine.local_folder import LocalFolder
-from admf.engine.lock import read_lock
-from admf.engine.lock_owner import is_stale
 from admf.engine.results import RUN_FILE
-from admf.engine.storage import LocalStorage
 from admf.engine.tree_check import Finding, RootCheck, verify_tree
 from admf.engine.verification import COMMIT_FILE
 from admf.workflows.cli.rendering import rendered, table
-from admf.workflows.cli.stored import RunRecord, finding_text, require_run
+from admf.workflows.cli.run_state import state_of_unfinished
+from admf.workflows.cli.stored import RunRecord, finding_text
 from admf.workflows.cli.streams import say, write_json, write_out
 from admf.workflows.cli.summary import head
+from admf.workflows.results.run_folder import require_run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -98,7 +95,7 @@ def verify(directory: Path, /, *, json: bool = False) -> None:
     else:
         write_out(rendered(*_shown(found)))
     if found.is_running:
-        say("note", anyio.run(_progress, directory))
+        say("note", _progress(directory))
     _warn(found)
     if not found.whole:
         wrong = [finding_text(it) for it in found.findings if found.is_wrong(it)]
@@ -162,13 +159,12 @@ def _shown(found: Verification) -> Iterator[RenderableType]:
     yield Text(f"{found.files:,} files with {found.size_bytes:,} bytes are as they were written")
 
 
-async def _progress(directory: Path) -> str:
+def _progress(directory: Path) -> str:
     """Return why a run has not ended, and how to go on."""
-    now_ns = WallClock().now_ns()
-    owner = await read_lock(LocalStorage(directory), "")
-    if owner is not None and not is_stale(owner, now_ns):
-        return f"the run has not ended: {owner.describe(now_ns)}, is at work on it"
-    who = "" if owner is None else f" ({owner.describe(now_ns)})"
+    state = state_of_unfinished(directory)
+    if state.is_under_way:
+        return f"the run has not ended: {state.owner}, is at work on it"
+    who = f" ({state.owner})" if state.owner else ""
     return (
         f"the run has not ended: it was killed{who}; "
         f"`admf resume {directory}` keeps the windows that are complete, and runs the others"

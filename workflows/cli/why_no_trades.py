@@ -25,6 +25,7 @@ from admf.workflows.cli.inactivity import (
     sentence,
     totals_of,
 )
+from admf.workflows.cli.name_cell import NameCell
 from admf.workflows.cli.place import Place, open_place
 from admf.workflows.cli.query_options import Limit, PhaseName, Where
 from admf.workflows.cli.rendering import fact_rows, point_text, rendered, table
@@ -103,13 +104,14 @@ def why_no_trades(
         directory: The folder of a run, or one in it, or a portfolio.
         phase: Only portfolios of this phase.
         where: A condition in SQL on portfolios, e.g. "fast < 20".
-        limit: Show no more portfolios than this one by one.
+        limit: Show no more portfolios than this one by one; 20 if not given.
         json: Write a JSON document to standard output instead of tables.
     """
     place = open_place(directory).only(phase)
     found = list(_portfolios(place, where))
     if not found and not json:
-        say("note", f"{place.path} has no portfolios" + (" that meet the condition" * bool(where)))
+        none = f"{place.path} has no portfolios that meet the condition"
+        say("note", none if where else place.emptiness)
         return
     answer = _answer(place, found, limit)
     if json:
@@ -137,7 +139,7 @@ def _activity(view: ContainerView) -> PortfolioActivity:
 
 def _answer(place: Place, found: Sequence[_Portfolio], limit: int) -> Answer:
     totals = totals_of([it.did for it in found])
-    reasons = {
+    reasons: dict[Cause, str] = {
         cause: sentence(cause, [it.did for it in found if it.did.cause == cause])
         for cause in totals.causes
     }
@@ -171,8 +173,10 @@ def _alone(portfolio: _Portfolio) -> Iterator[RenderableType]:
 
 def _several(answer: Answer) -> Iterator[RenderableType]:
     totals = answer.totals
-    idle = f"{totals.without_trades:,}" if totals.without_trades else "none"
-    yield Text(f"{idle} of {totals.portfolios:,} portfolios made no trades")
+    if totals.without_trades:
+        yield Text(f"{totals.without_trades:,} of {totals.portfolios:,} portfolios made no trades")
+    else:
+        yield Text(f"all {totals.portfolios:,} portfolios made trades")
     yield from _counts(totals)
     for cause, count in totals.causes.items():
         yield Text(f"{count:,} because {answer.reasons[cause]}")
@@ -203,9 +207,8 @@ def _rows(answer: Answer) -> Iterator[RenderableType]:
     common = shared(rows, names)
     made = table("Portfolio", "Parameters", *_COLUMNS, "Cause", right=_COLUMNS)
     for row, it in zip(rows, answer.portfolios, strict=True):
-        made.add_row(
-            place_text(row, common), own_parameters(row, names, common), *_figures(it), it.cause
-        )
+        name, own = NameCell(place_text(row, common)), own_parameters(row, names, common)
+        made.add_row(name, own, *_figures(it), it.cause)
     yield from common_text(common, names)
     yield made
     left = answer.totals.without_trades - len(answer.portfolios)

@@ -129,8 +129,8 @@ class Query:
             leading = {it.name for it in self._objectives(scope)}
             by = leading.pop() if len(leading) == 1 else ObjectiveConfig().name
         if by not in metrics:
-            message = f"{by!r} is no metric{did_you_mean(by, metrics)}; metrics: "
-            raise ConfigError([Problem(message + ", ".join(metrics), "by")])
+            hint = did_you_mean(by, metrics) or f"; metrics: {', '.join(metrics)}"
+            raise ConfigError([Problem(f"{by!r} is no metric{hint}", "by")])
         return by
 
     def _is_better_up(self, scope: Scope, metric: str) -> bool:

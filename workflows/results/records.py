@@ -37,10 +37,15 @@ class PhaseConfig(msgspec.Struct, frozen=True):
     settings: PhaseSettings
 
     @property
+    def objectives(self) -> tuple[ObjectiveConfig, ...]:
+        """The objectives, the leading one first."""
+        found = self.settings.objective_function
+        return found if isinstance(found, tuple) else (found,)
+
+    @property
     def objective(self) -> ObjectiveConfig:
         """The leading objective."""
-        found = self.settings.objective_function
-        return found[0] if isinstance(found, tuple) else found
+        return self.objectives[0]
 
 
 class RunDocument(msgspec.Struct, frozen=True, kw_only=True):

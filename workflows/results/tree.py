@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from admf.engine.documents import FileRecord, plain_name, read_document_from
-from admf.engine.errors import MissingFileError, StorageError, TornFileError, did_you_mean
+from admf.engine.errors import MissingFileError, StorageError, TornFileError
 from admf.engine.files import SystemCall
 from admf.engine.local_folder import LocalFolder, call_system
 from admf.engine.results import RUN_FILE
@@ -22,12 +22,14 @@ from admf.workflows.results.records import (
     Stamp,
     WindowRows,
 )
+from admf.workflows.results.run_folder import require_run
 
-__all__ = ["RunTree", "container_path"]
+__all__ = ["RunTree", "container_id_of", "container_path"]
 
 T = TypeVar("T")
 
 _AGGREGATE_FILE = "aggregate_results.json"
+_CONTAINER_END = "_results.json"
 _REMEDY = "restore it, or run again with --resume"
 _NUMBER = re.compile(r"([0-9]+)")
 
@@ -55,8 +57,7 @@ class RunTree:
         self.folder = LocalFolder(path, call)
         self._call = call
         self._sequences: dict[str, _Sequence] = {}
-        if not (self.folder.root / RUN_FILE).is_file():
-            raise StorageError(_no_run(self.folder.root))
+        require_run(Path(path))
         witness = _OneFile(self.folder.root, call, RUN_FILE)
         self.run = read_document_from(witness, RUN_FILE, RunDocument)
         self._digest = witness.digest
@@ -251,7 +252,13 @@ class _OneFile(LocalFolder):
 
 def container_path(container_id: str) -> str:
     """Return the path of a portfolio's file in its window, without the suffix of a compression."""
-    return f"{CONTAINERS}/{container_id}_results.json"
+    return f"{CONTAINERS}/{container_id}{_CONTAINER_END}"
+
+
+def container_id_of(name: str) -> str | None:
+    """Return the id of the portfolio whose file has a name; None if it is no portfolio's."""
+    plain = plain_name(name)
+    return plain.removesuffix(_CONTAINER_END) if plain.endswith(_CONTAINER_END) else None
 
 
 def _at(folder: str, file: FileRecord) -> FileRecord:
@@ -273,20 +280,3 @@ def _natural(path: str) -> list[tuple[int, str]]:
     """Return a key that sorts numbers in a path by value."""
     parts = _NUMBER.split(path)
     return [(int(it), it) if index % 2 else (0, it) for index, it in enumerate(parts)]
-
-
-def _no_run(folder: Path) -> str:
-    if not folder.is_dir():
-        near = did_you_mean(folder.name, _runs(folder.parent))
-        return f"{folder}: there is no such folder{near}"
-    above = next((it for it in folder.parents if (it / RUN_FILE).is_file()), None)
-    if above is not None:
-        return f"{folder} is a part of the run in {above}: open that"
-    runs = _runs(folder)
-    there = f"; the runs in it are {', '.join(runs)}" if runs else ""
-    return f"{folder} is not the folder of a run: it has no {RUN_FILE}{there}"
-
-
-def _runs(folder: Path) -> list[str]:
-    """Return the names of the runs' folders in a folder, which need not exist."""
-    return sorted(file.parent.name for file in folder.glob(f"*/{RUN_FILE}"))

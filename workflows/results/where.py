@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from admf.containers.metrics.catalogue import METRICS
 from admf.engine.errors import ConfigError, Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -117,7 +118,10 @@ def _unknown(text: str, name: str, columns: Collection[str]) -> ConfigError:
         hint = f"{did_you_mean(name, columns)}; text needs single quotes: '{name}'"
     else:
         hint = did_you_mean(name, columns)
-    return _wrong(text, f"names {name!r}, which is no column{hint}; columns: {', '.join(columns)}")
+    metrics = {info.name for info in METRICS}
+    others = [column for column in columns if column not in metrics]
+    known = f"columns: {', '.join(others)}, and the metrics, which `admf list metrics` tells"
+    return _wrong(text, f"names {name!r}, which is no column{hint}; {known}")
 
 
 def _wrong(text: str, why: str) -> ConfigError:

@@ -224,7 +224,7 @@ def test_a_record_that_is_a_link_is_refused(admf, study):
         ("results/nope", "results/nope: there is no such folder"),
         ("results/stady", "results/stady: there is no such folder (did you mean 'study'?)"),
         ("results", "results is not the folder of a run: it has no run.json; the runs in it are"),
-        ("results/study/run.json", "results/study/run.json: there is no such folder"),
+        ("results/study/run.json", "results/study/run.json is a file, and not a folder"),
     ],
 )
 def test_a_folder_without_a_run_is_refused(admf, study, folder, message):
@@ -344,7 +344,7 @@ def test_a_run_whose_process_is_gone_is_told_with_it(admf, study, monkeypatch):
         await RunLock.acquire(LocalStorage(study), "")
 
     anyio.run(lock)
-    monkeypatch.setattr("admf.workflows.cli.verify.is_stale", lambda *_: True)
+    monkeypatch.setattr("admf.workflows.cli.run_state.is_stale", lambda *_: True)
     outcome = admf("verify", "results/study")
     assert outcome.code == 0
     assert f"it was killed (pid {os.getpid()} on host" in outcome.err

@@ -132,7 +132,7 @@ def test_windows_are_in_the_order_of_their_numbers(study: RunResults) -> None:
             r"it has no run.json; the runs in it are backtest, nested, study",
         ),
         ("study/walk", r"is a part of the run in .*/study: open that"),
-        ("study/run.json", r"run.json: there is no such folder"),
+        ("study/run.json", r"run.json is a file, and not a folder"),
     ],
 )
 def test_what_is_no_run_is_refused(root: Path, path: str, message: str) -> None:

@@ -1,7 +1,8 @@
-"""Runs to look at, made once; each test works on a copy of its own."""
+"""Runs to look at, made once; tests that change something work on a copy of their own."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import random
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from admf.workflows.cli import main
+from tests.sealing import change
 
 STUDY = """\
 workflow: study
@@ -71,8 +73,19 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def results(finished_runs: Path, tmp_path: Path) -> Path:
-    """Return a copy of the runs' folder, which is ``results`` for commands."""
-    return Path(shutil.copytree(finished_runs, tmp_path / "results"))
+    """Return the runs' folder, to be read alone, which is ``results`` for commands."""
+    (tmp_path / "results").symlink_to(finished_runs)
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def own_results(finished_runs: Path, tmp_path: Path) -> Path:
+    """Return a copy of the runs' folder, to be changed, which is ``results`` for commands.
+
+    The indices that other tests have had made are left out.
+    """
+    unwanted = shutil.ignore_patterns(".index")
+    return Path(shutil.copytree(finished_runs, tmp_path / "results", ignore=unwanted))
 
 
 @pytest.fixture
@@ -101,3 +114,15 @@ def run_experiment(admf: Callable[..., Any], project: Path) -> Callable[[str], P
         return project / "results" / "study"
 
     return run_experiment
+
+
+def list_anew(window: Path) -> None:
+    """Have the record of a window list its files as they are now."""
+    record = json.loads((window / "phase_summary.json").read_text())
+    listed = [it["path"] for it in record["files"] if (window / it["path"]).exists()]
+    contents = {path: (window / path).read_bytes() for path in listed}
+    files = [
+        {"path": path, "size": len(it), "sha256": hashlib.sha256(it).hexdigest()}
+        for path, it in contents.items()
+    ]
+    change(window / "phase_summary.json", files=files)

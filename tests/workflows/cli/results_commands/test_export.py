@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from datetime import UTC, datetime
 
 import polars as pl
@@ -173,3 +174,19 @@ def test_a_link_is_replaced_and_not_followed(admf, results, tmp_path):
     assert admf("results", "export", "results/study", "-o", "table.csv", "--overwrite").code == 0
     assert (tmp_path / "other").read_text() == "mine"
     assert (tmp_path / "table.csv").read_text().startswith("phase,")
+
+
+def test_a_device_is_not_replaced(admf, results, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    outcome = admf("results", "export", "results/study", "-o", "pipe", "--overwrite")
+    assert (outcome.code, outcome.out) == (6, "")
+    assert "pipe is a device or the like: name a file" in outcome.err
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_into_a_run_is_no_way_to_write_there(admf, own_results, tmp_path):
+    (tmp_path / "elsewhere").symlink_to(own_results / "study" / "last")
+    outcome = admf("results", "export", "results/study", "-o", "elsewhere/table.csv")
+    assert outcome.code == 6
+    assert "elsewhere/table.csv lies in the folder of a run" in outcome.err
+    assert not (own_results / "study" / "last" / "table.csv").exists()

@@ -33,7 +33,7 @@ def test_the_table_of_runs_has_a_line_for_each(admf, results):
     outcome = admf("results", "ls", "results")
     assert (outcome.code, outcome.err) == (0, "")
     head, *lines = outcome.out.splitlines()
-    assert head.split() == ["Run", "Status", "Workflow", "Started", "Phases", "Windows", "Portfolios", "Size"]
+    assert head.split() == ["Run", "Status", "Workflow", "Started", "Portfolios", "Size"]
     assert [line.split()[:3] for line in lines] == [
         ["changed", "completed", "study"],
         ["quiet", "completed", "simple_backtest"],
@@ -41,17 +41,17 @@ def test_the_table_of_runs_has_a_line_for_each(admf, results):
     ]
 
 
-def test_runs_in_folders_below_are_found_and_those_too_deep_are_not(admf, results):
-    (results / "a" / "b").mkdir(parents=True)
-    (results / "quiet").rename(results / "a" / "b" / "quiet")
-    (results / "a" / "b" / "c" / "d").mkdir(parents=True)
-    (results / "changed").rename(results / "a" / "b" / "c" / "d" / "changed")
+def test_runs_in_folders_below_are_found_and_those_too_deep_are_not(admf, own_results):
+    (own_results / "a" / "b").mkdir(parents=True)
+    (own_results / "quiet").rename(own_results / "a" / "b" / "quiet")
+    (own_results / "a" / "b" / "c" / "d").mkdir(parents=True)
+    (own_results / "changed").rename(own_results / "a" / "b" / "c" / "d" / "changed")
     rows = admf("results", "ls", "--json").document["rows"]
     assert [row["path"] for row in rows] == ["a/b/quiet", "study"]
 
 
-def test_a_damaged_run_does_not_hide_the_others(admf, results):
-    (results / "quiet" / "run.json").write_text("{")
+def test_a_damaged_run_does_not_hide_the_others(admf, own_results):
+    (own_results / "quiet" / "run.json").write_text("{")
     outcome = admf("results", "ls")
     assert (outcome.code, outcome.err) == (0, "")
     assert re.search(r"^quiet +damaged", outcome.out, re.MULTILINE)
@@ -60,8 +60,8 @@ def test_a_damaged_run_does_not_hide_the_others(admf, results):
     assert "study" in outcome.out
 
 
-def test_a_run_that_was_killed_is_said_to_be_cut_off(admf, results):
-    change(results / "study" / "run.json", status="running", finished_at=None)
+def test_a_run_that_was_killed_is_said_to_be_cut_off(admf, own_results):
+    change(own_results / "study" / "run.json", status="running", finished_at=None)
     outcome = admf("results", "ls")
     assert re.search(r"^study +cut off", outcome.out, re.MULTILINE)
     assert "study: cut off: admf resume results/study" in outcome.out
@@ -71,11 +71,11 @@ def test_a_run_that_was_killed_is_said_to_be_cut_off(admf, results):
     assert "forward" in inside.out
 
 
-def test_a_run_that_is_under_way_is_told_with_its_process(admf, results):
-    change(results / "study" / "run.json", status="running", finished_at=None)
+def test_a_run_that_is_under_way_is_told_with_its_process(admf, own_results):
+    change(own_results / "study" / "run.json", status="running", finished_at=None)
 
     async def lock() -> None:
-        await RunLock.acquire(LocalStorage(results), "study")
+        await RunLock.acquire(LocalStorage(own_results), "study")
 
     anyio.run(lock)
     outcome = admf("results", "ls")
@@ -83,10 +83,10 @@ def test_a_run_that_is_under_way_is_told_with_its_process(admf, results):
     assert f"under way, pid {os.getpid()}" in admf("results", "ls", "results/study").err
 
 
-def test_windows_that_are_not_complete_do_not_count(admf, results):
-    change(results / "study" / "run.json", status="running", finished_at=None)
+def test_windows_that_are_not_complete_do_not_count(admf, own_results):
+    change(own_results / "study" / "run.json", status="running", finished_at=None)
     before = {row["path"]: row for row in admf("results", "ls", "--json").document["rows"]}["study"]
-    (results / "study" / "forward" / "wf_001" / "train" / "phase_summary.json").unlink()
+    (own_results / "study" / "forward" / "wf_001" / "train" / "phase_summary.json").unlink()
     after = {row["path"]: row for row in admf("results", "ls", "--json").document["rows"]}["study"]
     assert before["windows"] - after["windows"] == 1
     assert before["portfolios"] - after["portfolios"] == 6
@@ -157,8 +157,41 @@ def test_an_empty_folder_has_no_runs(admf, tmp_path):
     assert admf("results", "ls", "--json").document["rows"] == []
 
 
-def test_sizes_are_told_in_units_of_their_own(admf, results):
-    (results / "quiet" / "large").write_bytes(bytes(2_500_000))
+def test_a_folder_that_goes_away_is_told(admf, tmp_path, monkeypatch):
+    monkeypatch.setattr("admf.workflows.cli.run_list.require_folder", lambda _: None)
+    outcome = admf("results", "ls", "gone")
+    assert (outcome.code, outcome.out) == (6, "")
+    assert "cannot list gone: No such file or directory" in outcome.err
+
+
+@pytest.mark.parametrize("place", ["", "containers"])
+def test_a_run_that_cannot_be_looked_into_does_not_hide_the_others(
+    admf, own_results, monkeypatch, place
+):
+    walk = os.walk
+
+    def walk_unless_closed(top, onerror):
+        for folder, names, files in walk(top, onerror=onerror):
+            closed = [name for name in names if name == (place or "quiet")]
+            for name in closed:
+                names.remove(name)
+                path = os.path.join(folder, name)  # noqa: PTH118
+                onerror(PermissionError(13, "Permission denied", path))
+            yield folder, names, files
+
+    if place:
+        own_results.joinpath("study").rename(own_results.parent / "study")
+        own_results.joinpath("changed").rename(own_results.parent / "changed")
+    monkeypatch.setattr("admf.workflows.cli.run_list.os.walk", walk_unless_closed)
+    outcome = admf("results", "ls")
+    assert outcome.code == 0
+    assert re.search(r"^quiet +damaged", outcome.out, re.MULTILINE)
+    assert re.search("^quiet: cannot .*Permission denied", outcome.out, re.MULTILINE)
+    assert ("study" in outcome.out) == (not place)
+
+
+def test_sizes_are_told_in_units_of_their_own(admf, own_results):
+    (own_results / "quiet" / "large").write_bytes(bytes(2_500_000))
     assert re.search(r"^quiet .* 2\.5 MB$", admf("results", "ls").out, re.MULTILINE)
 
 

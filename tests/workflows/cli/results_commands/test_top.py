@@ -6,6 +6,7 @@ import pytest
 
 from admf.containers.metrics.catalogue import METRICS
 from admf.results import open as open_run
+from admf.workflows.cli.frame_tables import shared
 from tests.sealing import change
 
 
@@ -101,6 +102,12 @@ def test_the_table_tells_once_what_all_have(admf, results):
     assert "Sharpe" in "".join(lines[2:5])
 
 
+def test_equal_windows_of_several_phases_are_no_common_place():
+    rows = [{"phase": phase, "window": "test", "fast": 2} for phase in ("search", "forward")]
+    assert shared(rows, ["fast"]) == {"fast": 2}
+    assert shared(rows[:1] * 2, ["fast"]) == rows[0]
+
+
 def test_a_single_portfolio_is_shown_with_all_its_parameters(admf, results):
     lines = admf("results", "top", "results/study/last").out.splitlines()
     assert lines[0] == "1 of 1 portfolios, by sharpe_ratio"
@@ -128,7 +135,8 @@ def test_a_condition_that_none_meets_is_no_error(admf, results, json_option):
 def test_a_phase_that_did_not_run_has_no_portfolios(admf, results):
     outcome = admf("results", "top", "results/study/never")
     assert (outcome.code, outcome.out) == (0, "")
-    assert outcome.err == "note: results/study/never has no portfolios\n"
+    assert outcome.err.startswith("note: results/study/never has no portfolios: ")
+    assert "search.best.sharpe_ratio > 1000" in outcome.err
 
 
 def test_times_of_trades_are_as_in_the_files(admf, results, portfolios):
@@ -175,10 +183,13 @@ def test_the_table_of_trades_says_whose_they_are(admf, results):
     one = admf("results", "trades", "results/study/last").out.splitlines()
     assert one[0].startswith("all of last/portfolio_001 fast=")
     assert one[2].split()[:3] == ["Trade", "Side", "Entry"]
-    several = admf("results", "trades", "results/study/search/train", "-n", "9").out.splitlines()
+    several = admf("results", "trades", "results/study/search/train", "-n", "20").out.splitlines()
     assert several[0].startswith("all in search/train with")
-    assert several[-1] == "and more: these are the first 9, see -n and --where"
-    assert sum("portfolio_" in line for line in several) < 9
+    assert several[-1] == "and more: these are the first 20, see -n and --where"
+    assert sum("portfolio_" in line for line in several) < 20
+    assert several[1].startswith("1  portfolio_")
+    assert several[2].startswith("2  portfolio_")
+    assert sum(re.match(r" *1 GOOG-", line) is not None for line in several) == 1
 
 
 def test_a_run_without_trades_says_where_to_ask_why(admf, results):
@@ -196,13 +207,13 @@ def test_trades_that_were_not_kept_are_not_said_to_be_none(admf, run_experiment)
     )
 
 
-def test_a_run_under_way_may_have_nothing_yet(admf, results):
-    change(results / "study" / "run.json", status="running", results={}, saved=[])
-    for file in (results / "study").rglob("phase_summary.json"):
+def test_a_run_under_way_may_have_nothing_yet(admf, own_results):
+    change(own_results / "study" / "run.json", status="running", own_results={}, saved=[])
+    for file in (own_results / "study").rglob("phase_summary.json"):
         file.unlink()
     outcome = admf("results", "top", "results/study")
     assert outcome.code == 0
-    assert outcome.err == "note: results/study has no portfolio yet: the run has not ended\n"
+    assert outcome.err == "note: results/study has no portfolios yet: the run has not ended\n"
 
 
 @pytest.mark.parametrize("command", ["top", "trades"])
@@ -213,7 +224,11 @@ def test_a_run_under_way_may_have_nothing_yet(admf, results):
         (["--where", "sharpe_ratio >"], 3, "where: 'sharpe_ratio >' is no condition in SQL"),
         (["--where", ""], 3, "is no condition in SQL"),
         (["--where", "fast + 1"], 3, "where: "),
-        (["--by", "sharp_ratio"], 3, "by: 'sharp_ratio' is no metric (did you mean 'sharpe_ratio'?)"),
+        (
+            ["--by", "sharp_ratio"],
+            3,
+            "by: 'sharp_ratio' is no metric (did you mean 'sharpe_ratio'?)",
+        ),
         (["--phase", "serch"], 3, "has no phase 'serch' (did you mean 'search'?)"),
         (["-n", "0"], 2, "Must be >= 1"),
         (["-n", "many"], 2, "-n"),
