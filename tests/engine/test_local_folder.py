@@ -342,16 +342,3 @@ def test_a_read_only_root_is_told_of_before_anything_is_written(
         with pytest.raises(StorageError, match=remedy):
             action(storage.folder, "run/a")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_folder_without_permission_to_write_is_left_as_it_is(folder: LocalFolder) -> None:
-    folder.write_atomic("run/a", [b"old"])
-    (folder.root / "run").chmod(0o500)
-    try:
-        for action in (write, append, LocalFolder.remove, LocalFolder.remove_tree):
-            with pytest.raises(StorageError, match="EACCES"):
-                action(folder, "run/b" if action is append else "run/a")
-    finally:
-        (folder.root / "run").chmod(0o700)
-    assert tree(folder.root) == {"run": None, "run/a": b"old"}

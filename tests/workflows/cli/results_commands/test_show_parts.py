@@ -115,6 +115,10 @@ def _missing(_: Path) -> str:
     return "results/nope"
 
 
+def _missing_twice(_: Path) -> str:
+    return "nowhere/nope"
+
+
 def _foreign(results: Path) -> str:
     (results / "photos").mkdir()
     return "results/photos"
@@ -176,6 +180,7 @@ def _link(results: Path) -> str:
 
 BAD = {
     _missing: "nope: there is no such folder",
+    _missing_twice: "nowhere/nope: there is no such folder",
     _foreign: "is not the folder of a run",
     _damaged_record: "is damaged",
     _newer_record: "has format 99",
