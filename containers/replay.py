@@ -14,7 +14,7 @@ from admf.engine.encoding import iter_json
 from admf.engine.errors import StorageError, TornFileError
 from admf.engine.events import Envelope, Event, event_name
 from admf.engine.frames import Read
-from admf.engine.packing import Packer
+from admf.engine.packing import SEAL_FIELD, Packer
 from admf.engine.registry import Registry
 from admf.engine.trace_reader import EventLogReader
 from admf.engine.tracer import TraceEnd
@@ -23,7 +23,6 @@ __all__ = ["log_reader", "recompute", "replay_document"]
 
 Fields: TypeAlias = dict[str, msgspec.Raw]
 
-_SEAL = "content_sha256"
 _AT_ONCE = 1_024
 _LONGEST_SHOWN = 60
 
@@ -82,7 +81,7 @@ def replay_document(text: bytes, log: EventLogReader, registry: Registry) -> str
         ConfigError: Its retention policy is not known here.
     """
     stored: Fields = msgspec.json.decode(text, type=Fields)
-    stored.pop(_SEAL)
+    stored.pop(SEAL_FIELD)
     owner = log.about(LaneTracing).container_id
     if msgspec.json.decode(stored["container_id"]) != owner:
         raise TornFileError(f"it is that of {owner!r}")

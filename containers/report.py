@@ -12,6 +12,7 @@ from admf.containers.metrics.history import Trade
 from admf.containers.metrics.return_blocks import ReturnBlock
 from admf.containers.portfolio import PortfolioContainer
 from admf.containers.series import SERIES_FILE
+from admf.engine.result_names import AGGREGATE_FILE, TRADES_FILE
 from admf.engine.results import WindowResults
 
 __all__ = ["LaneReport", "WindowReport", "refused_lane"]
@@ -68,13 +69,13 @@ class WindowReport:
         summary = _summary(aggregate, rows)
         body = {"aggregate_metrics": aggregate, **summary}
         body["portfolios"] = map(msgspec.structs.asdict, rows)
-        await results.write("aggregate_results.json", body)
+        await results.write(AGGREGATE_FILE, body)
         trades = (
             {"container_id": portfolio.id, **_fields(trade)}
             for portfolio in self._portfolios
             for trade in portfolio.trades()
         )
-        await results.write("all_trades.json", {"trades": trades})
+        await results.write(TRADES_FILE, {"trades": trades})
         if self._series:
             lanes = ({"container_id": it.id, **it.series()} for it in self._portfolios)
             await results.write(SERIES_FILE, {"lanes": lanes})

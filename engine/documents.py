@@ -12,7 +12,7 @@ from anyio import to_thread
 from admf.engine.encoding import iter_json
 from admf.engine.errors import MissingFileError, StorageError, TornFileError
 from admf.engine.local_folder import LocalFolder
-from admf.engine.packing import SUFFIXES, Compression, Packer, check_seal, unpacked
+from admf.engine.packing import SUFFIXES, Compression, Packer, whole_text
 from admf.engine.storage import Storage
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "FileRecord",
     "find_document",
     "is_whole",
-    "plain_name",
     "read_document",
     "read_document_from",
     "record_of",
@@ -125,13 +124,6 @@ async def find_document(storage: Storage, path: str) -> bool:
     return False
 
 
-def plain_name(path: str) -> str:
-    """Return the path of a document without the suffix of its compression."""
-    for suffix in filter(None, SUFFIXES.values()):
-        path = path.removesuffix(suffix)
-    return path
-
-
 async def record_of(storage: Storage, folder: str, name: str) -> FileRecord:
     """Return what a file is now, by its path in a folder.
 
@@ -154,8 +146,7 @@ async def is_whole(storage: Storage, folder: str, file: FileRecord) -> bool:
 
 def _document(content: bytes, compression: Compression, place: str, kind: type[T]) -> T:
     try:
-        text = unpacked(content, compression)
-        check_seal(text)
+        text = whole_text(content, compression)
         found = msgspec.json.decode(text, type=DocumentHead).schema_version
         if found == SCHEMA_VERSION:
             return msgspec.json.decode(text, type=kind)

@@ -14,18 +14,29 @@ from typing import Literal, Protocol, TypeAlias
 
 import zstandard
 
-__all__ = ["SUFFIXES", "Compression", "Packer", "check_seal", "unpacked"]
+__all__ = [
+    "SEAL_FIELD",
+    "SUFFIXES",
+    "Compression",
+    "Packer",
+    "compression_of",
+    "plain_name",
+    "whole_text",
+]
 
 Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 
 SUFFIXES: Mapping[Compression, str] = MappingProxyType({"none": "", "gzip": ".gz", "zstd": ".zst"})
 """What is added to the name of a file."""
 
+SEAL_FIELD = "content_sha256"
+"""The last field of a document."""
+
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 6
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _END = b"}\n"
-_SEAL = b',"content_sha256":"'
+_SEAL = f',"{SEAL_FIELD}":"'.encode()
 _SEAL_END = b'"}\n'
 _SEAL_BYTES = len(_SEAL) + 64 + len(_SEAL_END)
 
@@ -90,12 +101,34 @@ def _compressor(compression: Compression) -> _Compressor | None:
     return None
 
 
-def unpacked(content: bytes, compression: Compression) -> bytes:
-    """Return the text of a file.
+def plain_name(path: str) -> str:
+    """Return the path of a document without the suffix of its compression."""
+    for suffix in filter(None, SUFFIXES.values()):
+        path = path.removesuffix(suffix)
+    return path
+
+
+def compression_of(path: str) -> Compression:
+    """Return how a file is compressed, by its name."""
+    suffix = path.removeprefix(plain_name(path))
+    return next(name for name, it in SUFFIXES.items() if it == suffix)
+
+
+def whole_text(content: bytes, compression: Compression) -> bytes:
+    """Return the document that a file holds, its checksum included.
 
     Raises:
-        ValueError: The file is cut or damaged.
+        ValueError: It is not as it was written.
     """
+    text = _unpacked(content, compression)
+    head, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
+    if seal != _SEAL + hashlib.sha256(head).hexdigest().encode() + _SEAL_END:
+        sealed = seal.startswith(_SEAL)
+        raise ValueError("it was changed" if sealed else "it has no checksum at its end")
+    return text
+
+
+def _unpacked(content: bytes, compression: Compression) -> bytes:
     try:
         if compression == "gzip":
             return zlib.decompress(content, _GZIP_FORMAT)
@@ -104,16 +137,3 @@ def unpacked(content: bytes, compression: Compression) -> bytes:
     except (zlib.error, zstandard.ZstdError) as error:
         raise ValueError(str(error)) from error
     return content
-
-
-def check_seal(text: bytes) -> None:
-    """Look whether a document is as it was written.
-
-    Raises:
-        ValueError: It is not.
-    """
-    head, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
-    expected = _SEAL + hashlib.sha256(head).hexdigest().encode() + _SEAL_END
-    if seal != expected:
-        sealed = seal.startswith(_SEAL)
-        raise ValueError("it was changed" if sealed else "it has no checksum at its end")

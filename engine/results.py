@@ -14,8 +14,10 @@ record of a folder with windows below it lists their records too, so that of a p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from anyio import to_thread
@@ -28,33 +30,50 @@ from admf.engine.documents import (
     record_of,
     write_document,
 )
-from admf.engine.errors import ResultExistsError, TornFileError, UnsafeIdError
+from admf.engine.errors import ResultExistsError, StorageError, TornFileError, UnsafeIdError
 from admf.engine.files import temporary_name
 from admf.engine.ids import UniqueIds, check_id, check_id_path
 from admf.engine.journal import Journal
 from admf.engine.lock import LOCK_FOLDER
 from admf.engine.packing import Compression
+from admf.engine.result_names import (
+    AGGREGATE_FILE,
+    COMMIT_FILE,
+    CONTAINERS,
+    RUN_FILE,
+    TRADES_FILE,
+    results_path,
+    trace_path,
+)
+from admf.engine.shielding import finish
 from admf.engine.storage import Storage
-from admf.engine.verification import COMMIT_FILE, CONTAINERS, verify_window
+from admf.engine.verification import verify_window
 
-__all__ = [
-    "RUN_FILE",
-    "Document",
-    "ResultStore",
-    "WindowResults",
-    "trace_path",
-]
-
-RUN_FILE = "run.json"
+__all__ = ["Document", "Ended", "ResultStore", "WindowResults"]
 
 T = TypeVar("T")
 
 _MOST_FOLDERS = 64
 """Folders whose ids are kept apart by more than case; windows come one folder after the other."""
 
-_OWN_NAMES = frozenset(
-    [CONTAINERS, RUN_FILE, COMMIT_FILE, "aggregate_results.json", "all_trades.json"]
-)
+_OWN_NAMES = frozenset([CONTAINERS, RUN_FILE, COMMIT_FILE, AGGREGATE_FILE, TRADES_FILE])
+
+
+class Ended(Protocol):
+    """What a commit record says of a window that ran."""
+
+    @property
+    def status(self) -> str:
+        """How it ended."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What it was to compute."""
+        ...
+
+
+E = TypeVar("E", bound=Ended)
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -105,16 +124,20 @@ class ResultStore:
         store = cls(storage, run_dir)
         await _refuse_inside_another(storage, run_dir)
         await cls.recover(storage, run_dir)
-        aside = _aside(run_dir)
-        if overwrite and await storage.exists(run_dir):
-            await _refuse_foreign(storage, run_dir)
-            await storage.move(run_dir, aside)
-        if not await storage.make_dir(run_dir):
+        try:
+            if overwrite and await storage.exists(run_dir):
+                await _refuse_foreign(storage, run_dir)
+                await storage.move(run_dir, _aside(run_dir))
+            made = await storage.make_dir(run_dir)
+        except BaseException:
+            await finish(partial(_put_back, storage, run_dir))
+            raise
+        if not made:
             raise ResultExistsError(
                 f"results exist in {store.location}: give --resume to go on from them, "
                 "--overwrite to replace them, or another results_dir"
             )
-        await storage.remove_tree(aside)
+        await storage.remove_tree(_aside(run_dir))
         return store
 
     @classmethod
@@ -216,7 +239,7 @@ class WindowResults:
         body = {"container_id": container_id, **document.body}
         if document.trace is not None:
             await self._keep_trace(container_id, document.trace)
-        await self._write(f"{CONTAINERS}/{container_id}_results.json", body)
+        await self._write(results_path(container_id), body)
 
     async def write(self, name: str, body: Mapping[str, object]) -> None:
         """Write another file of the window, e.g. ``all_trades.json``.
@@ -278,7 +301,7 @@ class WindowResults:
         """Remove the commit record of an earlier run, before files that it lists are replaced."""
         await self._storage.remove(f"{self.path}/{COMMIT_FILE}")
 
-    async def kept(self, fingerprint: str, kind: type[T]) -> T | None:
+    async def kept(self, fingerprint: str, kind: type[E]) -> E | None:
         """Return the commit record of an earlier run if the window came to its end in that.
 
         Args:
@@ -290,11 +313,11 @@ class WindowResults:
         """
         if not (await verify_window(self._storage, self.path)).complete:
             return None
-        head = await self.read(COMMIT_FILE, _WindowHead)
-        if head.status != "completed" or head.fingerprint != fingerprint:
+        summary = await self.read(COMMIT_FILE, kind)
+        if (summary.status, summary.fingerprint) != ("completed", fingerprint):
             return None
         self._committed = await record_of(self._storage, self.path, COMMIT_FILE)
-        return await self.read(COMMIT_FILE, kind)
+        return summary
 
     async def _keep_trace(self, container_id: str, journal: Journal) -> None:
         """Make a trace durable, and one of the files of the window."""
@@ -308,20 +331,17 @@ class WindowResults:
         )
 
 
-class _WindowHead(msgspec.Struct, frozen=True):
-    status: str
-    fingerprint: str = ""
-
-
-def trace_path(container_id: str) -> str:
-    """Return the path of a container's trace in the folder of its window."""
-    return f"{CONTAINERS}/{container_id}_trace.frames"
-
-
 def _aside(run_dir: str) -> str:
     """Return where a run stands while it is replaced."""
     parent, slash, name = run_dir.rpartition("/")
     return f"{parent}{slash}.{name}.replaced"
+
+
+async def _put_back(storage: Storage, run_dir: str) -> None:
+    """Undo that a run was moved aside, with all that is in its folder, its lock included."""
+    with suppress(StorageError):  # what made it necessary is told
+        if not await storage.exists(run_dir) and await storage.exists(_aside(run_dir)):
+            await storage.move(_aside(run_dir), run_dir)
 
 
 async def _refuse_inside_another(storage: Storage, run_dir: str) -> None:

@@ -17,8 +17,8 @@ from anyio.lowlevel import checkpoint
 from admf.engine.errors import StorageError
 from admf.engine.journal import Journal
 from admf.engine.local_folder import path_parts
+from admf.engine.result_names import COMMIT_FILE
 from admf.engine.storage import MemoryStorage, Storage
-from admf.engine.verification import COMMIT_FILE
 
 __all__ = ["TieredStorage"]
 

@@ -9,11 +9,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from admf.engine.documents import FileRecord, plain_name, read_document_from
+from admf.engine.documents import FileRecord, read_document_from
 from admf.engine.errors import MissingFileError, StorageError, TornFileError
 from admf.engine.files import SystemCall, is_temporary, storage_error
 from admf.engine.local_folder import LocalFolder, call_system, path_parts
-from admf.engine.verification import COMMIT_FILE, CONTAINERS, CommitRecord
+from admf.engine.packing import plain_name
+from admf.engine.result_names import COMMIT_FILE, CONTAINERS
+from admf.engine.verification import CommitRecord
 
 __all__ = ["Finding", "FindingKind", "RootCheck", "TreeCheck", "verify_tree"]
 

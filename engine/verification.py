@@ -6,12 +6,10 @@ import msgspec
 
 from admf.engine.documents import DocumentHead, FileRecord, is_whole, read_document
 from admf.engine.errors import TornFileError
+from admf.engine.result_names import COMMIT_FILE
 from admf.engine.storage import Storage
 
-__all__ = ["COMMIT_FILE", "CONTAINERS", "CommitRecord", "WindowCheck", "verify_window"]
-
-COMMIT_FILE = "phase_summary.json"
-CONTAINERS = "containers"
+__all__ = ["CommitRecord", "WindowCheck", "verify_window"]
 
 
 class CommitRecord(DocumentHead, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from admf.engine.errors import ConfigError, MemoryLimitError, UserCodeError, Win
 from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
+from admf.engine.result_names import AGGREGATE_FILE
 from admf.engine.results import ResultStore, WindowResults
 from admf.engine.spool import Spool
 from admf.engine.summary import WindowSummary
@@ -29,7 +30,6 @@ from admf.sequences.trials import TrialRecord
 
 __all__ = ["RunOfPhase", "WindowObserver"]
 
-AGGREGATE_FILE = "aggregate_results.json"
 TRIALS_FILE = "trials.json"
 
 

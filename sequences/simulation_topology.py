@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from admf.containers.config import PositiveFloat, PositiveInt
 from admf.engine.bus import Bus
 from admf.engine.container import Container, ContainerState
+from admf.engine.result_names import AGGREGATE_FILE, results_path
 from admf.engine.results import Document, WindowResults
 from admf.engine.topology import TopologyBuilder
 from admf.sequences.config import MonteCarloConfig
@@ -32,7 +33,7 @@ __all__ = [
 Columns: TypeAlias = dict[str, NDArray[np.float64]]
 
 _ID = "simulation"
-SIMULATION_FILE = f"containers/{_ID}_results.json"
+SIMULATION_FILE = results_path(_ID)
 
 _SLICE_VALUES = 1 << 18
 """Returns that are drawn between two looks at the event loop; a few milliseconds' work."""
@@ -134,7 +135,7 @@ class SimulationContainer(Container):
         """Write ``aggregate_results.json``, and return the figures for the commit record."""
         head = self._head()
         summary = summarise(self._columns(), self._batch.options) if self._done else {}
-        await results.write("aggregate_results.json", {**head, **summary})
+        await results.write(AGGREGATE_FILE, {**head, **summary})
         return head
 
     def _head(self) -> dict[str, object]:

@@ -31,11 +31,11 @@ from typing import Any
 
 import msgspec
 
-from admf.engine.documents import plain_name, read_document_from
+from admf.engine.documents import read_document_from
 from admf.engine.local_folder import LocalFolder
 from admf.engine.lock import LOCK_FOLDER
-from admf.engine.results import RUN_FILE
-from admf.engine.verification import COMMIT_FILE
+from admf.engine.packing import plain_name
+from admf.engine.result_names import COMMIT_FILE, RUN_FILE
 from admf.workflows.cli import main as admf
 from admf.workflows.cli.exits import ExitCode
 

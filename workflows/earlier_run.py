@@ -10,7 +10,7 @@ import msgspec
 from admf.engine.documents import read_document
 from admf.engine.errors import MissingFileError, ResultExistsError
 from admf.engine.lock import LOCK_FOLDER
-from admf.engine.results import RUN_FILE
+from admf.engine.result_names import RUN_FILE
 from admf.engine.storage import Storage
 from admf.workflows.study import Plan
 

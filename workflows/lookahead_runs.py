@@ -16,6 +16,7 @@ from admf.containers.metrics.history import EquityCurve, Trade
 from admf.engine.errors import WindowError
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
+from admf.engine.result_names import results_path
 from admf.engine.results import ResultStore
 from admf.engine.retention import TracingConfig
 from admf.engine.storage import MemoryStorage
@@ -122,7 +123,7 @@ class CheckedRuns:
         files = {path: await storage.read(path) for path in paths}
         trails: dict[str, Trail] = {}
         for lane_id, signals in decisions.items():
-            path = f"{results.path}/containers/{_PORTFOLIO}{lane_id}_results.json"
+            path = f"{results.path}/{results_path(_PORTFOLIO + lane_id)}"
             if path in files:  # a lane that refuses its parameters has none
                 trails[lane_id] = _trail(files[path], signals)
         return Ran(files, trails)

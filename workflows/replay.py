@@ -11,19 +11,15 @@ from typing import BinaryIO, Literal, TypeAlias
 import msgspec
 
 from admf.containers.replay import log_reader, replay_document
-from admf.engine.documents import plain_name
 from admf.engine.errors import MissingFileError, RegistryError, StorageError
 from admf.engine.files import storage_error
 from admf.engine.local_folder import LocalFolder
-from admf.engine.packing import SUFFIXES, Compression, check_seal, unpacked
+from admf.engine.packing import SUFFIXES, Compression, plain_name, whole_text
 from admf.engine.registry import Registry
+from admf.engine.result_names import CONTAINERS, RESULTS_END, TRACE_END
 from admf.engine.retention import TraceStore
-from admf.engine.verification import CONTAINERS
 
 __all__ = ["Replay", "Replayed", "replay"]
-
-_RESULTS = "_results.json"
-_TRACE = "_trace.frames"
 
 Outcome: TypeAlias = Literal["same", "different", "damaged"]
 
@@ -118,14 +114,14 @@ class _Containers:
         Args:
             name: Path of its files without what they end with.
         """
-        path = name + _RESULTS
+        path = name + RESULTS_END
         try:
             text = self._text(path)
             if text is None:
                 return Replayed(path, "damaged", "its file is missing: its window was cut short")
             if msgspec.json.decode(text, type=_Stored).window.tracing.store != "all":
                 return None
-            difference = self._difference(text, name + _TRACE)
+            difference = self._difference(text, name + TRACE_END)
         except (StorageError, msgspec.DecodeError, ValueError) as error:
             return Replayed(path, "damaged", str(error))
         return Replayed(path, "different" if difference else "same", difference)
@@ -138,9 +134,7 @@ class _Containers:
         return None
 
     def _whole(self, path: str, compression: Compression) -> bytes:
-        text = unpacked(self._folder.read(path), compression)
-        check_seal(text)
-        return text
+        return whole_text(self._folder.read(path), compression)
 
     def _difference(self, text: bytes, trace: str) -> str:
         if trace not in self._files:
@@ -202,7 +196,7 @@ def _container_of(folder: Path, file: str) -> bool:
 def _name_of(file: str) -> str | None:
     """Return the path of a container without what its files end with; None if it is none."""
     plain = plain_name(file)
-    for ending in (_RESULTS, _TRACE):
+    for ending in (RESULTS_END, TRACE_END):
         if plain.endswith(ending):
             return plain.removesuffix(ending)
     return None

@@ -16,11 +16,12 @@ from admf.containers.catalog import DataCatalog, UserModules
 from admf.engine.errors import ConfigError, Problem, WindowError
 from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
+from admf.engine.packing import SEAL_FIELD
 from admf.engine.registry import Registry
-from admf.engine.results import ResultStore, trace_path
+from admf.engine.result_names import results_path, trace_path
+from admf.engine.results import ResultStore
 from admf.engine.storage import MemoryStorage
 from admf.engine.topology import Resources
-from admf.engine.verification import CONTAINERS
 from admf.engine.window import ExecutionWindow
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.settings import PhaseSettings
@@ -32,7 +33,6 @@ from admf.workflows.user_code import code_digests
 
 __all__ = ["Difference", "Rerun", "rerun", "rerun_async"]
 
-_SEAL = "content_sha256"
 _MOST_DIFFERENCES = 20
 _LONGEST_SHOWN = 60
 
@@ -167,7 +167,7 @@ async def _run(stored: StoredContainer, registry: Registry, catalog: DataCatalog
     storage, spec = MemoryStorage(), stored.spec
     results = ResultStore(storage, "rerun").window(spec.phase_name, spec.window_id)
     failure = await _run_window(lifecycle.window(spec, results))
-    text = storage.peek(f"{results.path}/{CONTAINERS}/{stored.container_id}_results.json")
+    text = storage.peek(f"{results.path}/{results_path(stored.container_id)}")
     if text is None:
         raise failure or WindowError(f"{stored.name} ran once more and left no file")
     trace = storage.peek(f"{results.path}/{trace_path(stored.container_id)}")
@@ -236,7 +236,7 @@ def _differences(stored: StoredContainer, ran: _Ran) -> Iterator[Difference]:
 
 def _fields(text: bytes) -> dict[str, object]:
     found = msgspec.json.decode(text, type=dict[str, object])
-    del found[_SEAL]
+    del found[SEAL_FIELD]
     return found
 
 

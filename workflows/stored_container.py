@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from admf.containers.config import BacktestConfig, DataConfig, LaneConfig
-from admf.engine.documents import plain_name, read_document_from
+from admf.engine.documents import read_document_from
 from admf.engine.errors import MissingFileError, StorageError, TornFileError
 from admf.engine.local_folder import LocalFolder
-from admf.engine.results import RUN_FILE
+from admf.engine.packing import plain_name
+from admf.engine.result_names import CONTAINERS, RESULTS_END, RUN_FILE
 from admf.engine.retention import TracingConfig
-from admf.engine.verification import CONTAINERS
 from admf.engine.window_spec import WindowSpec
 from admf.workflows.earlier_run import EarlierRun
-from admf.workflows.window_files import RESULTS, WindowFiles
+from admf.workflows.results.run_folder import find_run
+from admf.workflows.window_files import WindowFiles
 
 __all__ = ["StoredContainer", "read_container"]
 
@@ -116,7 +117,7 @@ def read_container(place: str | os.PathLike[str]) -> StoredContainer:
         StorageError: There is no such portfolio, or it is nothing that can be run again.
     """
     path = Path(os.path.abspath(place))  # noqa: PTH100 - links are for the folder to judge
-    root = next((it for it in (path, *path.parents) if _has_run(it)), None)
+    root = find_run(path)
     if root is None:
         raise StorageError(f"{place} does not lie in the folder of a run: none has a {RUN_FILE}")
     folder, below = LocalFolder(root), path.relative_to(root)
@@ -128,21 +129,17 @@ def read_container(place: str | os.PathLike[str]) -> StoredContainer:
         phases = ", ".join(run.phases)
         raise MissingFileError(f"{place} does not lie in a phase of its run; there are {phases}")
     files = WindowFiles(folder, window.as_posix(), str(place))
-    return _container(run, files, plain_name(path.name).removesuffix(RESULTS))
-
-
-def _has_run(folder: Path) -> bool:
-    return os.path.isfile(folder / RUN_FILE)  # noqa: PTH113 - False for what cannot be a name
+    return _container(run, files, plain_name(path.name).removesuffix(RESULTS_END))
 
 
 def _is_folder(folder: LocalFolder, below: Path, place: Path) -> str:
     """Say that a folder is no portfolio, and name the first that is in it."""
     files = (Path(plain_name(it)) for it in folder.list_files())
-    inside = (it for it in files if it.match(f"{CONTAINERS}/portfolio_*{RESULTS}"))
+    inside = (it for it in files if it.match(f"{CONTAINERS}/portfolio_*{RESULTS_END}"))
     first = next((it for it in inside if it.is_relative_to(below)), None)
     example = ""
     if first is not None:
-        example = f", e.g. {place / first.relative_to(below)}".removesuffix(RESULTS)
+        example = f", e.g. {place / first.relative_to(below)}".removesuffix(RESULTS_END)
     return f"{place} is a folder: give a single portfolio in a window{example}"
 
 

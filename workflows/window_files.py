@@ -7,19 +7,22 @@ from collections.abc import Iterable
 
 import msgspec
 
-from admf.engine.documents import FileRecord, plain_name, read_document_from
+from admf.engine.documents import FileRecord, read_document_from
 from admf.engine.errors import MissingFileError, TornFileError, did_you_mean
 from admf.engine.local_folder import LocalFolder
-from admf.engine.packing import SUFFIXES, Compression, check_seal, unpacked
-from admf.engine.results import trace_path
-from admf.engine.verification import COMMIT_FILE, CONTAINERS, CommitRecord
+from admf.engine.packing import compression_of, plain_name, whole_text
+from admf.engine.result_names import (
+    AGGREGATE_FILE,
+    COMMIT_FILE,
+    CONTAINERS,
+    container_of,
+    results_path,
+    trace_path,
+)
+from admf.engine.verification import CommitRecord
 
-__all__ = ["RESULTS", "WindowFiles"]
+__all__ = ["WindowFiles"]
 
-RESULTS = "_results.json"
-"""How the name of a container's file ends."""
-
-_AGGREGATE = "aggregate_results.json"
 _MOST_NAMES = 10
 
 
@@ -68,9 +71,9 @@ class WindowFiles:
 
     def containers(self) -> list[str]:
         """Return the ids of the containers that left a file."""
-        begin = f"{CONTAINERS}/"
-        found = [it for it in self._listed if it.startswith(begin) and it.endswith(RESULTS)]
-        return [it.removeprefix(begin).removesuffix(RESULTS) for it in found]
+        inside = [it for it in self._listed if it.startswith(f"{CONTAINERS}/")]
+        found = map(container_of, inside)
+        return [it.removeprefix(f"{CONTAINERS}/") for it in found if it is not None]
 
     def text(self, container_id: str) -> bytes:
         """Return the file of a container, uncompressed.
@@ -79,7 +82,7 @@ class WindowFiles:
             MissingFileError: There is none; the message says why, or what there is.
             TornFileError: It is not as it was written.
         """
-        file = self._listed.get(f"{CONTAINERS}/{container_id}{RESULTS}")
+        file = self._listed.get(results_path(container_id))
         if file is None:
             raise MissingFileError(f"{self.place}: {self._why_missing(container_id)}")
         return self._text(file)
@@ -108,11 +111,9 @@ class WindowFiles:
     def _text(self, file: FileRecord) -> bytes:
         content = self._whole(file)
         try:
-            text = unpacked(content, _compression(file.path))
-            check_seal(text)
+            return whole_text(content, compression_of(file.path))
         except ValueError as error:
             raise TornFileError(f"{self.window}/{file.path} is damaged: {error}") from error
-        return text
 
     def _whole(self, file: FileRecord) -> bytes:
         content = self._folder.read(f"{self.window}/{file.path}")
@@ -137,16 +138,11 @@ class WindowFiles:
 
     def _refused(self, container_id: str) -> str | None:
         """Return why a lane could not be set up; None if there is no such lane."""
-        file = self._listed.get(_AGGREGATE)
+        file = self._listed.get(AGGREGATE_FILE)
         if file is None:
             return None
         lanes = msgspec.json.decode(self._text(file), type=_Lanes).portfolios
         return next((it.error for it in lanes if it.container_id == container_id), None)
-
-
-def _compression(path: str) -> Compression:
-    suffix = path.removeprefix(plain_name(path))
-    return next(name for name, it in SUFFIXES.items() if it == suffix)
 
 
 def _some(names: Iterable[str]) -> str:

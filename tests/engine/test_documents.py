@@ -15,7 +15,6 @@ from admf.engine.documents import (
     FileRecord,
     find_document,
     is_whole,
-    plain_name,
     read_document,
     read_document_from,
     record_of,
@@ -23,7 +22,7 @@ from admf.engine.documents import (
 )
 from admf.engine.errors import MissingFileError, StorageError, TornFileError
 from admf.engine.local_folder import LocalFolder
-from admf.engine.packing import SUFFIXES, Compression, Packer
+from admf.engine.packing import SUFFIXES, Compression, Packer, plain_name
 from admf.engine.storage import LocalStorage, MemoryStorage, Storage
 from tests.sealing import sealed
 

@@ -28,13 +28,14 @@ from admf.engine.local_folder import LocalFolder
 from admf.engine.lock import RunLock, read_lock
 from admf.engine.lock_owner import encode_owner
 from admf.engine.registry import Registry
-from admf.engine.results import Document, ResultStore, WindowResults, trace_path
+from admf.engine.result_names import COMMIT_FILE, trace_path
+from admf.engine.results import Document, ResultStore, WindowResults
 from admf.engine.storage import LocalStorage
 from admf.engine.summary import WindowSummary
 from admf.engine.testing import RecordingContainer
 from admf.engine.topology import TopologyBuilder
 from admf.engine.tree_check import verify_tree
-from admf.engine.verification import COMMIT_FILE, verify_window
+from admf.engine.verification import verify_window
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
 

@@ -13,6 +13,7 @@ from admf.engine.registry import Registry
 from admf.engine.results import ResultStore, WindowResults
 from admf.engine.retention import Minimal
 from admf.engine.storage import MemoryStorage
+from admf.engine.summary import WindowSummary
 from admf.engine.testing import RecordingContainer
 from admf.engine.tracer import EventTracer
 from admf.engine.verification import verify_window
@@ -227,7 +228,7 @@ async def test_a_window_that_is_given_up_is_flushed_and_fails(guard, memory, dis
     await run_until_given_up(window, guard, memory)
     assert window.status == "failed"
     assert (await verify_window(disk, "run/p")).complete  # use was high, so it went to disk
-    assert await results.kept("f", dict) is None  # and would run again
+    assert await results.kept("f", WindowSummary) is None  # and would run again
     assert guard._open == {}
 
 

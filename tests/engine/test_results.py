@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from admf.engine.errors import (
 )
 from admf.engine.files import is_temporary
 from admf.engine.packing import SUFFIXES, Compression
-from admf.engine.results import Document, ResultStore, WindowResults, trace_path
+from admf.engine.result_names import COMMIT_FILE, trace_path
+from admf.engine.results import Document, ResultStore, WindowResults
 from admf.engine.storage import LocalStorage, MemoryStorage, Storage
 from admf.engine.testing import FaultStorage
-from admf.engine.verification import COMMIT_FILE, WindowCheck, verify_window
+from admf.engine.verification import WindowCheck, verify_window
 from tests.sealing import sealed
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +40,13 @@ class Mark(msgspec.Struct, frozen=True):
     """The part of a commit record that these tests look at."""
 
     mark: str
+
+
+class Record(Mark, frozen=True):
+    """The same, and what says whether the window is to be kept."""
+
+    status: str
+    fingerprint: str
 
 
 async def load(storage: Storage, path: str) -> Any:
@@ -363,7 +372,50 @@ async def test_a_forged_commit_record_reads_nothing_outside(storage: Storage, fi
     with pytest.raises(StorageError, match="not a path below the results root"):
         await verify_window(storage, "goog/backtest")
     with pytest.raises(StorageError, match="not a path below the results root"):
-        await WindowResults(storage, "goog/backtest").kept("", Mark)
+        await WindowResults(storage, "goog/backtest").kept("", Record)
+
+
+# --- replacing a run
+
+
+async def test_a_replacement_that_fails_leaves_the_old_run_where_it_was_or_an_empty_folder(
+    tmp_path: Path,
+) -> None:
+    """Its lock is in its folder, so if that stayed aside, whoever holds it could not release it."""
+
+    async def replace(number: int) -> FaultStorage:
+        root = tmp_path / str(number)
+        await write_study(LocalStorage(root), "old")
+        storage = FaultStorage(root, fail_at=number)
+        with suppress(StorageError):
+            await ResultStore.create(storage, "goog", overwrite=True)
+        return storage
+
+    clean = await replace(0)
+    for number in range(1, len(clean.calls) + 1):
+        storage = await replace(number)
+        assert (tmp_path / str(number) / "goog").is_dir(), number
+        if (tmp_path / str(number) / "goog/run.json").exists():
+            assert (await verify_window(storage, "goog/backtest")).complete, number
+        else:
+            assert list((tmp_path / str(number) / "goog").iterdir()) == [], number
+
+
+async def test_a_replacement_that_is_cancelled_leaves_the_old_run_where_it_was(
+    tmp_path: Path,
+) -> None:
+    class Cancelled(LocalStorage):
+        async def make_dir(self, path: str) -> bool:
+            scope.cancel()
+            await anyio.sleep_forever()
+            return False
+
+    await write_study(LocalStorage(tmp_path), "old")
+    with anyio.CancelScope() as scope:
+        await ResultStore.create(Cancelled(tmp_path), "goog", overwrite=True)
+    assert scope.cancelled_caught
+    assert (await verify_window(LocalStorage(tmp_path), "goog/backtest")).complete
+    assert names_in(tmp_path) == ["goog"]
 
 
 # --- what an earlier run left
@@ -388,27 +440,29 @@ async def test_a_window_that_came_to_its_end_is_kept(
     storage: Storage, compression: Compression
 ) -> None:
     await commit_window(storage, compression=compression)
-    assert await walk_window(storage, compression).kept("abc", Mark) == Mark("old")
+    assert await walk_window(storage, compression).kept("abc", Record) == Record(
+        "old", "completed", "abc"
+    )
 
 
 async def test_a_window_without_a_record_is_not_kept(storage: Storage) -> None:
-    assert await walk_window(storage).kept("abc", Mark) is None
+    assert await walk_window(storage).kept("abc", Record) is None
     await walk_window(storage).write_container(Document("portfolio", {}))
-    assert await walk_window(storage).kept("abc", Mark) is None
+    assert await walk_window(storage).kept("abc", Record) is None
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 async def test_a_window_that_did_not_complete_is_not_kept(storage: Storage, status: str) -> None:
     await commit_window(storage, status=status)
     window = walk_window(storage)
-    assert await window.kept("abc", Mark) is None
+    assert await window.kept("abc", Record) is None
     assert window.record_below(ResultStore(storage, "goog").window("walk")) is None
 
 
 @pytest.mark.parametrize("fingerprint", ["", "ABC", "abcd"])
 async def test_a_window_of_something_else_is_not_kept(storage: Storage, fingerprint: str) -> None:
     await commit_window(storage)
-    assert await walk_window(storage).kept(fingerprint, Mark) is None
+    assert await walk_window(storage).kept(fingerprint, Record) is None
 
 
 @pytest.mark.parametrize(
@@ -423,7 +477,7 @@ async def test_a_window_that_was_damaged_is_not_kept(
         await storage.remove(path)
     else:
         await storage.write_atomic(path, [(await storage.read(path))[:-1]])
-    assert await walk_window(storage).kept("abc", Mark) is None
+    assert await walk_window(storage).kept("abc", Record) is None
 
 
 async def test_a_record_of_a_later_version_is_refused(storage: Storage) -> None:
@@ -431,7 +485,7 @@ async def test_a_record_of_a_later_version_is_refused(storage: Storage) -> None:
     later = sealed({**await load(storage, path), "schema_version": 2})
     await storage.write_atomic(path, [later])
     with pytest.raises(StorageError, match="format 2, which this version does not know") as caught:
-        await walk_window(storage).kept("abc", Mark)
+        await walk_window(storage).kept("abc", Record)
     assert caught.value.exit_code == 6
     assert await storage.read(path) == later
 
@@ -443,7 +497,7 @@ async def test_a_record_that_is_withdrawn_commits_nothing(storage: Storage) -> N
     await window.withdraw()
     await window.withdraw()
     assert await verify_window(storage, path) == WindowCheck(committed=False)
-    assert await window.kept("abc", Mark) is None
+    assert await window.kept("abc", Record) is None
     assert set(before) - set(await storage.list_files("goog")) == {f"{path}/{COMMIT_FILE}"}
 
 
@@ -452,7 +506,7 @@ async def test_a_kept_window_is_told_of_above_as_when_it_was_written(storage: St
     above = ResultStore(storage, "goog").window("walk")
     kept = walk_window(storage)
     assert kept.record_below(above) is None
-    assert await kept.kept("abc", Mark) is not None
+    assert await kept.kept("abc", Record) is not None
     record = kept.record_below(above)
     assert record is not None
     assert record == written.record_below(above)
@@ -467,11 +521,11 @@ async def test_the_record_of_a_folder_covers_the_windows_below_it(storage: Stora
     below = written.record_below(above)
     assert below is not None
     await above.commit({"status": "completed", "fingerprint": "", "mark": "whole"}, iter([below]))
-    assert await above.kept("", Mark) == Mark("whole")
+    assert await above.kept("", Record) == Record("whole", "completed", "")
     await written.withdraw()
     check = await verify_window(storage, "goog/walk")
     assert check == WindowCheck(committed=True, missing=(f"wf_1/{COMMIT_FILE}",))
-    assert await above.kept("", Mark) is None
+    assert await above.kept("", Record) is None
     await written.commit({"status": "completed", "fingerprint": "abc", "mark": "other"})
     check = await verify_window(storage, "goog/walk")
     assert check == WindowCheck(committed=True, torn=(f"wf_1/{COMMIT_FILE}",))

@@ -18,11 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from admf.engine.documents import read_document
 from admf.engine.errors import MissingFileError, StorageError
+from admf.engine.result_names import COMMIT_FILE
 from admf.engine.results import Document, ResultStore
 from admf.engine.storage import LocalStorage, MemoryStorage
 from admf.engine.testing import FaultStorage
 from admf.engine.tiered import TieredStorage
-from admf.engine.verification import COMMIT_FILE, verify_window
+from admf.engine.verification import verify_window
 
 pytestmark = pytest.mark.anyio
 

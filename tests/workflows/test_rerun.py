@@ -27,8 +27,8 @@ from admf.engine.errors import (
 )
 from admf.engine.packing import Packer
 from admf.engine.registry import Registry
+from admf.engine.result_names import COMMIT_FILE
 from admf.engine.topology import TopologyBuilder
-from admf.engine.verification import COMMIT_FILE
 from admf.workflows.plugins import installed_plugins
 from admf.workflows.rerun import Difference, Rerun, rerun
 from tests.sealing import change, sealed

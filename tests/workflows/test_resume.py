@@ -23,9 +23,9 @@ import pytest
 from admf.engine.errors import FolderInUseError, ResultExistsError, StorageError
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.lock import LOCK_FOLDER
+from admf.engine.result_names import COMMIT_FILE
 from admf.engine.results import WindowResults
 from admf.engine.testing import FaultStorage
-from admf.engine.verification import COMMIT_FILE
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
 from admf.workflows.cli import main as admf

@@ -12,6 +12,7 @@ from admf.containers.data import DataContainer
 from admf.containers.features import FeaturesContainer
 from admf.engine.errors import StorageError, WindowError
 from admf.engine.storage import LocalStorage
+from admf.engine.testing import FaultStorage
 from admf.sequences.sequencer import Sequencer
 from admf.workflows.outcome import Progress
 from admf.workflows.runner import Runner
@@ -27,13 +28,17 @@ EXPERIMENT: Mapping[str, object] = {
 }
 
 
-@pytest.fixture
-def runner(tmp_path: Path) -> Runner:
+def frames() -> dict[str, pl.DataFrame]:
     close = [100.0 + (bar % 7) * (1 if bar % 2 else -1) for bar in range(BARS)]
     prices = dict.fromkeys(("open", "high", "low", "close"), close)
     days = [86_400 * bar for bar in range(1, BARS + 1)]
     frame = pl.DataFrame({"timestamp": days, **prices, "volume": [1.0] * BARS})
-    return Runner(results_root=tmp_path, frames={"X": frame, "Y": frame})
+    return {"X": frame, "Y": frame}
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(results_root=tmp_path, frames=frames())
 
 
 async def test_progress_counts_bars_once_they_are_handled(runner):
@@ -104,3 +109,22 @@ async def test_a_run_that_is_cancelled_beforehand_ends_at_once(runner, tmp_path,
     result = await run.execute()
     assert result.status == "cancelled"
     assert (tmp_path / "study" / "run.json").exists() == (storage == "disk")
+
+
+async def test_a_replacement_that_failed_can_be_tried_again_in_the_same_process(
+    tmp_path: Path,
+) -> None:
+    def replacing(storage: LocalStorage) -> Runner:
+        return Runner(frames=frames(), storage=storage, overwrite=True)
+
+    clean = FaultStorage(tmp_path / "clean")
+    for _ in range(2):
+        clean.calls.clear()
+        await replacing(clean).run(EXPERIMENT)
+    moved = clean.calls.index("rename") + 1
+    for number in range(moved, moved + 8):
+        root = tmp_path / str(number)
+        await replacing(LocalStorage(root)).run(EXPERIMENT)
+        with pytest.raises(StorageError, match="EIO"):
+            await replacing(FaultStorage(root, fail_at=number)).run(EXPERIMENT)
+        assert (await replacing(LocalStorage(root)).run(EXPERIMENT)).status == "completed"

@@ -11,15 +11,14 @@ from admf.containers.config import LaneConfig
 from admf.containers.metrics.history import Trade
 from admf.containers.portfolio import OpenPosition
 from admf.engine.container import Status
+from admf.engine.result_names import AGGREGATE_FILE, COMMIT_FILE, CONTAINERS, results_path
 from admf.engine.summary import WindowSummary
-from admf.engine.verification import COMMIT_FILE
 from admf.sequences.config import ObjectiveConfig
 from admf.sequences.outcome import Outcome, Point
 from admf.sequences.walk_forward_report import WINDOWS_FILE, WalkForwardWindow
 from admf.workflows.cli.phase_files import PhaseFiles
 
 __all__ = [
-    "CONTAINERS",
     "DataRecord",
     "LaneRecord",
     "Metrics",
@@ -32,10 +31,8 @@ __all__ = [
     "read_portfolios",
 ]
 
-CONTAINERS = "containers/"
-_AGGREGATE = "aggregate_results.json"
 _TRIALS = "trials.json"
-_TEST = f"test/{_AGGREGATE}"
+_TEST = f"test/{AGGREGATE_FILE}"
 
 Metrics: TypeAlias = Mapping[str, float | None]
 PhaseStatus: TypeAlias = Literal["completed", "failed", "cancelled", "skipped"]
@@ -164,10 +161,11 @@ async def read_phase(head: PhaseHead, files: PhaseFiles) -> PhaseRecord:
         StorageError: A file cannot be read.
     """
     paths = set(await files.paths())
-    windows = len({path.partition(CONTAINERS)[0] for path in paths if CONTAINERS in path})
-    if _AGGREGATE not in paths:
+    folder = f"{CONTAINERS}/"
+    windows = len({path.partition(folder)[0] for path in paths if folder in path})
+    if AGGREGATE_FILE not in paths:
         return PhaseRecord(head=head, windows=windows)
-    found = await files.read(_AGGREGATE, _Aggregate)
+    found = await files.read(AGGREGATE_FILE, _Aggregate)
     several = found.top_parameters if len(found.top_parameters) > 1 else ()
     trials = (*several, *found.pareto_front)
     values = await _objectives(files, trials) if trials and _TRIALS in paths else ()
@@ -201,7 +199,7 @@ async def read_portfolios(
         return ()
     summary = await files.read(f"{window}{COMMIT_FILE}", WindowSummary)
     ids = [it.id for it in summary.containers if it.role == "portfolio"]
-    paths = [f"{window}{CONTAINERS}{id_}_results.json" for id_ in ids[:most]]
+    paths = [f"{window}{results_path(id_)}" for id_ in ids[:most]]
     return tuple([await files.read(path, PortfolioRecord) for path in paths])
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from admf.engine.errors import ConfigError, Problem, StorageError, did_you_mean
-from admf.engine.verification import CONTAINERS
+from admf.engine.result_names import CONTAINERS, container_of
 from admf.sequences.config import ObjectiveConfig
 from admf.workflows.results import ContainerView, PhaseResults, RunResults, WindowView, open_run
 from admf.workflows.results.run_folder import find_run
-from admf.workflows.results.tree import container_id_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -175,7 +174,7 @@ def _part_of_phase(place: Place, below: str) -> Place:
     if not folders or folders[-1] != CONTAINERS:
         return _with_window(place, below)
     place = _with_window(place, "/".join(folders[:-1]))
-    return _with_container(place, container_id_of(last) or last)
+    return _with_container(place, container_of(last) or last)
 
 
 def _with_window(place: Place, window: str) -> Place:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from admf.engine.documents import read_document_from
 from admf.engine.errors import ConfigError, Problem, ResultExistsError
 from admf.engine.local_folder import LocalFolder
-from admf.engine.results import RUN_FILE
+from admf.engine.result_names import RUN_FILE
 from admf.workflows.cli.logs import configure_logging
 from admf.workflows.cli.run import carry_out
 from admf.workflows.earlier_run import EarlierRun

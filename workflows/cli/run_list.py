@@ -11,12 +11,10 @@ import msgspec
 
 from admf.engine.errors import StorageError
 from admf.engine.files import storage_error
-from admf.engine.results import RUN_FILE
-from admf.engine.verification import COMMIT_FILE, CONTAINERS
+from admf.engine.result_names import COMMIT_FILE, CONTAINERS, RUN_FILE, container_of
 from admf.workflows.cli.run_state import state_of_unfinished
 from admf.workflows.results import open_run
 from admf.workflows.results.run_folder import require_folder
-from admf.workflows.results.tree import container_id_of
 
 __all__ = ["ListedRun", "runs_in"]
 
@@ -119,7 +117,7 @@ def _usage(folder: Path) -> tuple[int, int, int]:
         size += sum(Path(place, name).lstat().st_size for name in files)
         window, _, last = place.rpartition(os.sep)
         if last == CONTAINERS:
-            portfolios[window] = sum(container_id_of(name) is not None for name in files)
+            portfolios[window] = sum(container_of(name) is not None for name in files)
         elif COMMIT_FILE in files:
             complete.add(place)
     found = [count for window, count in portfolios.items() if window in complete]

@@ -10,11 +10,10 @@ import msgspec
 from admf.engine.documents import read_document
 from admf.engine.errors import StorageError, TornFileError
 from admf.engine.local_folder import LocalFolder
-from admf.engine.results import RUN_FILE
+from admf.engine.result_names import COMMIT_FILE, RUN_FILE
 from admf.engine.storage import LocalStorage, Storage
 from admf.engine.summary import WindowSummary
 from admf.engine.tree_check import Finding, TreeCheck, verify_tree
-from admf.engine.verification import COMMIT_FILE
 from admf.workflows.cli.phase_files import StoredFiles
 from admf.workflows.cli.phase_record import (
     PhaseHead,

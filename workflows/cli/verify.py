@@ -12,9 +12,8 @@ from rich.text import Text
 from admf.engine.documents import read_document_from
 from admf.engine.errors import TornFileError
 from admf.engine.local_folder import LocalFolder
-from admf.engine.results import RUN_FILE
+from admf.engine.result_names import COMMIT_FILE, RUN_FILE
 from admf.engine.tree_check import Finding, RootCheck, verify_tree
-from admf.engine.verification import COMMIT_FILE
 from admf.workflows.cli.rendering import rendered, table
 from admf.workflows.cli.run_state import state_of_unfinished
 from admf.workflows.cli.stored import RunRecord, finding_text

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from admf.engine.container import Status
-from admf.engine.documents import FileRecord, plain_name
+from admf.engine.documents import FileRecord
+from admf.engine.packing import plain_name
 from admf.engine.window_spec import ResultsStorage
 from admf.sequences.config import ObjectiveConfig
 

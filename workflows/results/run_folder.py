@@ -9,7 +9,7 @@ from pathlib import Path
 
 from admf.engine.errors import StorageError, did_you_mean
 from admf.engine.files import storage_error
-from admf.engine.results import RUN_FILE
+from admf.engine.result_names import RUN_FILE
 
 __all__ = ["find_run", "require_folder", "require_run"]
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 from admf.containers.metrics.history import EquityCurve, Trade
+from admf.engine.result_names import TRADES_FILE, results_path
 from admf.workflows.results.columns import EQUITY_FIELDS, TRADE_FIELDS
 from admf.workflows.results.records import CommitRecord
-from admf.workflows.results.tree import RunTree, container_path
+from admf.workflows.results.tree import RunTree
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +25,6 @@ Owners: TypeAlias = Mapping[str, int]
 _BATCH = 50_000
 """Rows that are Python objects at a time."""
 
-_TRADES_FILE = "all_trades.json"
 _TIMES = frozenset(["entry_time", "exit_time"])
 _TEXTS = frozenset(["id", "symbol", "side", "exit_reason"])
 _COUNTS = frozenset(["bars_held"])
@@ -114,9 +114,9 @@ def _windows(tree: RunTree, lanes: pl.DataFrame) -> Iterator[tuple[_Window, Owne
 
 def _window_trades(window: _Window, owners: Owners) -> Iterator[tuple[int, Trade]]:
     """Yield trades and the numbers of their portfolios, from one file or from those of each."""
-    paths = {container_path(container_id): owner for container_id, owner in owners.items()}
-    if 0 < window.size(_TRADES_FILE) <= sum(map(window.size, paths)):
-        every = window.tree.read(*window[1:], _TRADES_FILE, _WindowTrades)
+    paths = {results_path(container_id): owner for container_id, owner in owners.items()}
+    if 0 < window.size(TRADES_FILE) <= sum(map(window.size, paths)):
+        every = window.tree.read(*window[1:], TRADES_FILE, _WindowTrades)
         listed = every.trades if every else []
         yield from ((owners[it.container_id], it) for it in listed if it.container_id in owners)
         return
@@ -149,7 +149,7 @@ def _curves(tree: RunTree, lanes: pl.DataFrame) -> Iterator[tuple[int, EquityCur
     """Yield the curves that were kept and the numbers of their portfolios."""
     for window, owners in _windows(tree, lanes):
         for container_id, owner in owners.items():
-            found = tree.read(*window[1:], container_path(container_id), _LaneEquity)
+            found = tree.read(*window[1:], results_path(container_id), _LaneEquity)
             if found is not None and found.equity_curve is not None:
                 yield owner, found.equity_curve
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from admf.engine.documents import FileRecord, plain_name, read_document_from
+from admf.engine.documents import FileRecord, read_document_from
 from admf.engine.errors import MissingFileError, StorageError, TornFileError
 from admf.engine.files import SystemCall
 from admf.engine.local_folder import LocalFolder, call_system
-from admf.engine.results import RUN_FILE
-from admf.engine.verification import COMMIT_FILE, CONTAINERS
+from admf.engine.packing import plain_name
+from admf.engine.result_names import AGGREGATE_FILE, COMMIT_FILE, RUN_FILE
 from admf.workflows.results.records import (
     CommitRecord,
     LaneRow,
@@ -24,12 +24,10 @@ from admf.workflows.results.records import (
 )
 from admf.workflows.results.run_folder import require_run
 
-__all__ = ["RunTree", "container_id_of", "container_path"]
+__all__ = ["RunTree"]
 
 T = TypeVar("T")
 
-_AGGREGATE_FILE = "aggregate_results.json"
-_CONTAINER_END = "_results.json"
 _REMEDY = "restore it, or run again with --resume"
 _NUMBER = re.compile(r"([0-9]+)")
 
@@ -114,7 +112,7 @@ class RunTree:
         Raises:
             TornFileError: Its ``aggregate_results.json`` is missing, or is not as it was written.
         """
-        found = self.read(phase, window_id, record, _AGGREGATE_FILE, WindowRows)
+        found = self.read(phase, window_id, record, AGGREGATE_FILE, WindowRows)
         return () if found is None else found.portfolios
 
     def read(
@@ -248,17 +246,6 @@ class _OneFile(LocalFolder):
                 f"lists; {_REMEDY}"
             )
         return content
-
-
-def container_path(container_id: str) -> str:
-    """Return the path of a portfolio's file in its window, without the suffix of a compression."""
-    return f"{CONTAINERS}/{container_id}{_CONTAINER_END}"
-
-
-def container_id_of(name: str) -> str | None:
-    """Return the id of the portfolio whose file has a name; None if it is no portfolio's."""
-    plain = plain_name(name)
-    return plain.removesuffix(_CONTAINER_END) if plain.endswith(_CONTAINER_END) else None
 
 
 def _at(folder: str, file: FileRecord) -> FileRecord:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from admf.engine.container import Status
 from admf.engine.errors import MissingFileError
+from admf.engine.result_names import results_path
 from admf.workflows.results.askable import Askable, unknown_name
 from admf.workflows.results.query import Query, Scope
 from admf.workflows.results.records import CommitRecord, LaneRow
-from admf.workflows.results.tree import RunTree, container_path
+from admf.workflows.results.tree import RunTree
 
 if TYPE_CHECKING:
     import polars as pl
@@ -132,7 +133,7 @@ class ContainerView:
             MissingFileError: It left none, as it could not be built.
             TornFileError: The file is not as it was written.
         """
-        return self.window.document(container_path(self.container_id))
+        return self.window.document(results_path(self.container_id))
 
     @property
     def _scope(self) -> Scope:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from admf.engine.verification import COMMIT_FILE
+from admf.engine.result_names import COMMIT_FILE
 from tests.sealing import change
 from tests.workflows.cli.conftest import EXPERIMENT, Admf
 
