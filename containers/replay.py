@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
 from admf.containers.lane_log import STORED_EVENTS, LaneTracing
 from admf.engine.block import Block, Column
+from admf.engine.differences import briefly, differences
 from admf.engine.encoding import iter_json
 from admf.engine.errors import StorageError, TornFileError
 from admf.engine.events import Envelope, Event, event_name
@@ -119,37 +120,8 @@ def _sealed(fields: Mapping[str, object]) -> bytes:
 
 
 def _first_difference(stored: Fields, found: Fields) -> str:
-    for name, value in found.items():
-        if name not in stored:
-            return f"{name}: it is not in the file"
-        if bytes(stored[name]) != bytes(value):
-            return _difference(name, msgspec.json.decode(stored[name]), msgspec.json.decode(value))
+    told = {name: msgspec.json.decode(text) for name, text in stored.items() if name in found}
+    given = {name: msgspec.json.decode(text) for name, text in found.items()}
+    for path, says, gives in differences(told, given):
+        return f"{path}: the file says {briefly(says)}, its log gives {briefly(gives)}"
     return "the file was not written by this version of admf"
-
-
-def _difference(path: str, stored: object, found: object) -> str:
-    """Say where two values differ first, and how."""
-    for name, one, other in _pairs(stored, found):
-        if one != other:
-            return _difference(f"{path}.{name}", one, other)
-    return f"{path}: the file says {_shown(stored)}, its log gives {_shown(found)}"
-
-
-def _pairs(stored: object, found: object) -> Iterator[tuple[object, object, object]]:
-    """Yield the members that both values have, if they are of the same kind."""
-    if isinstance(stored, dict) and isinstance(found, dict):
-        known = cast("dict[str, object]", found)
-        for name, value in cast("dict[str, object]", stored).items():
-            if name in known:
-                yield name, value, known[name]
-    elif isinstance(stored, list) and isinstance(found, list):
-        pairs = zip(cast("list[object]", stored), cast("list[object]", found), strict=False)
-        for row, (one, other) in enumerate(pairs):
-            yield row, one, other
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return f"{len(cast('list[object]', value)):,} entries"
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
+import structlog
 
 from admf.engine.container import Container, Status
 from admf.engine.failures import describe
 
-__all__ = ["ContainerSummary", "WindowSummary"]
+__all__ = ["ContainerSummary", "WindowSummary", "log_window"]
+
+
+_log = structlog.get_logger()
+_LEVELS: Mapping[Status, int] = MappingProxyType(
+    {"completed": logging.INFO, "cancelled": logging.WARNING, "failed": logging.ERROR}
+)
 
 
 class ContainerSummary(msgspec.Struct, frozen=True):
@@ -49,3 +58,20 @@ class WindowSummary(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
     report: Mapping[str, Any]
     fingerprint: str = ""
+
+
+def log_window(summary: WindowSummary) -> None:
+    """Leave one line in the log, if the host has configured one; structlog's default prints."""
+    if not structlog.is_configured():
+        return
+    _log.log(
+        _LEVELS[summary.status],
+        "window_closed",
+        workflow_id=summary.workflow_id,
+        phase=summary.phase_name,
+        window_id=summary.window_id,
+        status=summary.status,
+        containers=len(summary.containers),
+        failed=sum(bool(container.error) for container in summary.containers),
+        errors=summary.errors,
+    )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 import anyio
 import anyio.lowlevel
 import msgspec
-import structlog
 
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock
@@ -24,22 +21,15 @@ from admf.engine.memory_guard import MemoryGuard
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.shielding import Joinable, finish
-from admf.engine.summary import ContainerSummary, WindowSummary
+from admf.engine.summary import ContainerSummary, WindowSummary, log_window
 from admf.engine.teardown import Deadlines, Step, Teardown
 from admf.engine.topology import Report, Resources, Topology, TopologyBuilder
 from admf.engine.window_spec import WindowSpec
 
 __all__ = ["ExecutionWindow"]
 
-_TRACERS_MEASURED = 32
-
 _RELEASED_AT_ONCE = 16
 """Containers let go of before the event loop gets its turn."""
-
-_log = structlog.get_logger()
-_LOG_LEVELS: Mapping[Status, int] = MappingProxyType(
-    {"completed": logging.INFO, "cancelled": logging.WARNING, "failed": logging.ERROR}
-)
 
 
 class ExecutionWindow:
@@ -191,13 +181,6 @@ class ExecutionWindow:
     def _yield_if_given_up(self) -> None:
         if self._given_up is not None:
             raise self._given_up
-
-    def size_bytes(self) -> int:
-        """Estimate what the tracers hold, at a cost that does not grow with the containers."""
-        tracers = [it.tracer for it in self._containers if it.tracer is not None]
-        sample = tracers[:: 1 + len(tracers) // _TRACERS_MEASURED]
-        held = sum(tracer.size_bytes() for tracer in sample)
-        return held * len(tracers) // len(sample) if sample else 0
 
     def _spills(self) -> bool:
         """Whether what containers gather is to leave memory."""
@@ -351,8 +334,7 @@ class ExecutionWindow:
 
     async def _conclude(self) -> None:
         """Leave one line in the log, and let go of the containers."""
-        if structlog.is_configured():  # unconfigured, it would print to the host's stdout
-            self._log_end()
+        log_window(self._summarise())
         self._reports = ()
         containers, self._containers = list(self._containers), ()
         while containers:  # what they hold takes time to let go of
@@ -360,19 +342,6 @@ class ExecutionWindow:
             await anyio.lowlevel.cancel_shielded_checkpoint()
         if self._memory is not None:
             self._memory.leave(self)
-
-    def _log_end(self) -> None:
-        _log.log(
-            _LOG_LEVELS[self.status],
-            "window_closed",
-            workflow_id=self.spec.workflow_id,
-            phase=self.spec.phase_name,
-            window_id=self.spec.window_id,
-            status=self.status,
-            containers=len(self._containers),
-            failed=sum(container.error is not None for container in self._containers),
-            errors=self._error_texts(),
-        )
 
     def _fail_contained(self) -> None:
         """Mark the containers of those scopes that failed for themselves."""

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import random
+import select
 import shutil
 import signal
 import sys
@@ -326,7 +327,7 @@ class Killer:
     def _kill(self, command: str, root: Path, duration_s: float) -> bool:
         """Begin a command, kill it at some moment, look at what it leaves; return if it was."""
         pid = self._start(command, root)
-        time.sleep(self._random.uniform(0, duration_s))
+        self._let_run(pid, duration_s)
         os.kill(pid, signal.SIGKILL)
         killed = self._wait(pid) == -signal.SIGKILL
         self.counts["killed" if killed else "ended before"] += 1
@@ -334,10 +335,18 @@ class Killer:
             self._fail(f"torn: {line}")
         return killed
 
+    def _let_run(self, pid: int, duration_s: float) -> None:
+        """Return at some moment, or when a child has ended, which is waited for by `_wait`."""
+        child = os.pidfd_open(pid)
+        try:
+            select.select([child], [], [], self._random.uniform(0, duration_s))
+        finally:
+            os.close(child)
+
     def _interrupt(self, root: Path) -> None:
         """Run, and end that early, so that windows are left which say that they were cancelled."""
         pid = self._start("run", root)
-        time.sleep(self._random.uniform(0, self._run_s))
+        self._let_run(pid, self._run_s)
         os.kill(pid, signal.SIGINT)
         self.counts["interrupted"] += self._wait(pid) == ExitCode.INTERRUPTED
         for line in torn(root / RUN):

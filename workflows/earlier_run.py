@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
+from admf.engine.differences import differences, shown
 from admf.engine.documents import read_document
 from admf.engine.errors import MissingFileError, ResultExistsError
 from admf.engine.lock import LOCK_FOLDER
@@ -169,21 +170,6 @@ def _plain(value: object) -> Any:
 
 def _differences(name: str, before: object, now: object) -> Iterator[str]:
     """Yield a line for each field that is not the same."""
-    old, new = _fields(before), _fields(now)
-    if old is not None and new is not None:
-        for key in dict.fromkeys((*old, *new)):
-            values = (fields.get(key, msgspec.UNSET) for fields in (old, new))
-            yield from _differences(f"{name}.{key}".lstrip("."), *values)
-    elif before != now and not name.endswith(_NO_RESULT_DEPENDS_ON):
-        yield f"{name}: {_shown(before)} then, {_shown(now)} now"
-
-
-def _fields(value: object) -> Mapping[str, Any] | None:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else None
-
-
-def _shown(value: object) -> str:
-    if value is msgspec.UNSET:
-        return "nothing"
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    for it in differences(before, now, name, into_lists=False):
+        if not it.path.endswith(_NO_RESULT_DEPENDS_ON):
+            yield f"{it.path}: {shown(it.before)} then, {shown(it.now)} now"

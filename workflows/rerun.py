@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import anyio
 import msgspec
 from anyio import to_thread
 
 from admf.containers.catalog import DataCatalog, UserModules
+from admf.engine.differences import briefly, differences
 from admf.engine.errors import ConfigError, Problem, WindowError
 from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
@@ -34,7 +35,6 @@ from admf.workflows.user_code import code_digests
 __all__ = ["Difference", "Rerun", "rerun", "rerun_async"]
 
 _MOST_DIFFERENCES = 20
-_LONGEST_SHOWN = 60
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -226,10 +226,9 @@ def _run_changes(stored: StoredContainer) -> Iterator[str]:
 def _differences(stored: StoredContainer, ran: _Ran) -> Iterator[Difference]:
     if stored.text != ran.text:
         before, now = _fields(stored.text), _fields(ran.text)
-        if _encoded(before) == _encoded(now):
-            sizes = (f"{len(text):,} bytes" for text in (stored.text, ran.text))
-            yield Difference("the same values in other bytes", *sizes)
-        yield from _between("", before, now)
+        found = [Difference(it.path, *map(briefly, it[1:])) for it in differences(before, now)]
+        sizes = (f"{len(text):,} bytes" for text in (stored.text, ran.text))
+        yield from found or [Difference("the same values in other bytes", *sizes)]
     if stored.trace != ran.trace:
         yield Difference(trace_path(stored.container_id), *_bytes_around(stored.trace, ran.trace))
 
@@ -238,40 +237,6 @@ def _fields(text: bytes) -> dict[str, object]:
     found = msgspec.json.decode(text, type=dict[str, object])
     del found[SEAL_FIELD]
     return found
-
-
-def _between(path: str, before: object, now: object) -> Iterator[Difference]:
-    """Yield the members of two values that differ; of a list, the first of them."""
-    values = (before, now)
-    if _encoded(before) == _encoded(now):
-        return
-    if isinstance(before, dict) and isinstance(now, dict):
-        old, new = cast("dict[str, object]", before), cast("dict[str, object]", now)
-        for name in dict.fromkeys((*old, *new)):
-            members = (it.get(name, msgspec.UNSET) for it in (old, new))
-            yield from _between(f"{path}.{name}".lstrip("."), *members)
-    elif isinstance(before, list) and isinstance(now, list):
-        yield from _between_lists(path, cast("list[object]", before), cast("list[object]", now))
-    else:
-        yield Difference(path, *map(_shown, values))
-
-
-def _between_lists(path: str, before: list[object], now: list[object]) -> Iterator[Difference]:
-    for row, (old, new) in enumerate(zip(before, now, strict=False)):
-        if found := next(_between(f"{path}[{row}]", old, new), None):
-            yield found
-            break
-    if len(before) != len(now):
-        yield Difference(path, f"{len(before):,} entries", f"{len(now):,} entries")
-
-
-def _encoded(value: object) -> bytes:
-    return b"" if value is msgspec.UNSET else msgspec.json.encode(value)
-
-
-def _shown(value: object) -> str:
-    text = _encoded(value).decode() or "nothing"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _bytes_around(before: bytes | None, now: bytes | None) -> tuple[str, str]:

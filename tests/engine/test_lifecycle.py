@@ -11,6 +11,7 @@ from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container
 from admf.engine.errors import DeadlineError
 from admf.engine.events import Event
+from admf.engine.failures import describe_all
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
@@ -167,14 +168,14 @@ async def test_hurry_reaches_every_open_window():
     registry.register("topologies", "probe", Topology)
     manager = LifecycleManager(registry=registry)
     windows = [manager.window(SPEC, results()) for _ in range(2)]
-    ends: list[DeadlineError] = []
+    ends: list[tuple[str, ...]] = []
 
     async def use(window: ExecutionWindow) -> None:
         await window.start()
         try:
             await window.aclose()
-        except DeadlineError as error:
-            ends.append(error)
+        except* DeadlineError as errors:  # on a busy machine, later steps overrun too
+            ends.append(tuple(describe_all(errors.exceptions)))
 
     async with anyio.create_task_group() as group:
         for window in windows:
@@ -183,6 +184,7 @@ async def test_hurry_reaches_every_open_window():
         assert ends == []
         manager.hurry(0.001)
     assert len(ends) == 2
+    assert all("stop of container 'one' took longer" in texts[0] for texts in ends)
 
 
 def test_at_least_one_container_flushes_at_a_time() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 
+from admf.engine.bus import Bus
 from admf.engine.container import Container
 from admf.engine.errors import MemoryLimitError, WindowError
 from admf.engine.lifecycle import LifecycleManager
@@ -47,18 +50,31 @@ class Waiting(Container):
         await anyio.sleep_forever()
 
 
+class Sized(EventTracer):
+    """Holds so many bytes."""
+
+    def __init__(self, held: int) -> None:
+        super().__init__([], Minimal())
+        self.held = held
+
+    def size_bytes(self) -> int:
+        assert super().size_bytes() >= 0
+        return self.held
+
+
+def traced(held: int, name: str = "one") -> Container:
+    return Container(name, "any", scope=Bus(), tracer=Sized(held))
+
+
 class Window:
     """Takes note of being given up."""
 
-    def __init__(self, held: int = 0) -> None:
+    def __init__(self, containers: Sequence[Container] = ()) -> None:
         self.errors: list[WindowError] = []
-        self.held = held
+        self.containers = containers
 
     def give_up(self, error: WindowError) -> None:
         self.errors.append(error)
-
-    def size_bytes(self) -> int:
-        return self.held
 
 
 @pytest.fixture
@@ -107,14 +123,32 @@ async def test_memory_pressure_sends_results_to_disk_as_well(guard, memory):
 
 
 async def test_results_stay_on_disk_while_open_windows_hold_much(guard, memory):
-    window = Window(held=300)
-    await guard.admit(window)
+    tracer = Sized(300)
+    await guard.admit(Window([Container("one", "any", scope=Bus(), tracer=tracer)]))
     await look(guard, memory, 700)
     await look(guard, memory, 100)
     assert guard.is_on_disk()
-    window.held = 299
+    tracer.held = 299
     guard.look()
     assert not guard.is_on_disk()
+
+
+@pytest.mark.parametrize(("count", "stays"), [(0, False), (1, False), (29, False), (30, True)])
+@pytest.mark.parametrize("untraced", [0, 1, 100])
+async def test_what_windows_hold_is_what_their_tracers_do(guard, memory, count, untraced, stays):
+    plain = [Container(f"p{number}", "any", scope=Bus()) for number in range(untraced)]
+    await guard.admit(Window([*plain, *(traced(10, f"c{number}") for number in range(count))]))
+    await look(guard, memory, 700)
+    await look(guard, memory, 100)
+    assert guard.is_on_disk() is stays
+
+
+@pytest.mark.parametrize(("held", "stays"), [(2, False), (3, True)])
+async def test_of_many_tracers_some_are_measured(guard, memory, held, stays):
+    await guard.admit(Window([traced(held, f"c{number}") for number in range(100)]))
+    await look(guard, memory, 700)
+    await look(guard, memory, 100)
+    assert guard.is_on_disk() is stays
 
 
 async def test_above_80_percent_windows_open_one_at_a_time(guard, memory):
@@ -267,21 +301,3 @@ async def test_giving_up_a_window_that_does_not_run_does_nothing(guard):
     window = manager(guard, waits).window(spec("auto"), window_results(guard))
     window.give_up(MemoryLimitError("too late"))
     assert window._given_up is None
-
-
-@pytest.mark.parametrize("count", [0, 1, 33, 100])
-async def test_the_size_of_a_window_is_that_of_its_tracers(guard, count):
-    class Sized(EventTracer):
-        def size_bytes(self) -> int:
-            return 10 + super().size_bytes() * 0
-
-    def build(builder) -> None:
-        for number in range(count):
-            scope = builder.bus.scope(f"s{number}")
-            tracer = Sized([], Minimal())
-            builder.add(Container(f"c{number}", "any", scope=scope, tracer=tracer))
-        builder.add(Container("last", "any", scope=builder.bus))
-
-    window = manager(guard, build).window(spec("auto"), window_results(guard))
-    async with window:
-        assert window.size_bytes() == 10 * count

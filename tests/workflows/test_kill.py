@@ -12,7 +12,6 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "kill_and_resume.py"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")
 @pytest.mark.timeout(180)
 def test_runs_that_are_killed_are_resumed_to_the_same_tree(tmp_path: Path) -> None:
     words = [sys.executable, str(SCRIPT), "--kills", "20", "--seed", "7"]
