@@ -23,7 +23,7 @@ demo: $(STAMP) ## Run a study on the bundled sample data and print its summary
 	$(BIN)/admf run examples/goog.yaml --results-root results --overwrite
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: format-check lint types layers cov build-check ## All that continuous integration runs
 
@@ -46,7 +46,7 @@ layers: $(STAMP) ## Check that no layer imports one above it
 
 cov: $(STAMP) ## Run the tests and hold the coverage: all of engine/, 95 % overall
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n auto --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='*/engine/*' --fail-under=100
 

@@ -56,16 +56,15 @@ class EarlierRun(msgspec.Struct, frozen=True, kw_only=True):
     phases: Mapping[str, Any]
     changes: tuple[str, ...] = ()
 
-    def differences(self, plan: Plan, versions: Mapping[str, str]) -> list[str]:
+    def differences(self, plan: Plan) -> list[str]:
         """Return how a plan differs from what ran, a line for each difference; empty if nowhere.
 
         Args:
             plan: What is to run now.
-            versions: What it is to run with.
         """
         experiment = plan.loaded.experiment
         found = [
-            *_differences(_VERSIONS, self.versions, versions),
+            *_differences(_VERSIONS, self.versions, plan.versions),
             *_differences("workflow", self.workflow, experiment.workflow),
             *_differences("max_iterations", self.max_iterations, experiment.max_iterations),
         ]

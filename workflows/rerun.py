@@ -28,9 +28,9 @@ from admf.sequences.phase import ResolvedPhase
 from admf.sequences.settings import PhaseSettings
 from admf.workflows.declared import DeclaredWorkflow
 from admf.workflows.plugins import installed_plugins
-from admf.workflows.run_record import installed_versions
 from admf.workflows.stored_container import StoredContainer, read_container
 from admf.workflows.user_code import code_digests
+from admf.workflows.versions import installed_versions
 
 __all__ = ["Difference", "Rerun", "rerun", "rerun_async"]
 

@@ -28,7 +28,7 @@ from admf.workflows.earlier_run import (
 )
 from admf.workflows.experiment import Experiment
 from admf.workflows.outcome import PhaseResult, Progress, RunResult
-from admf.workflows.run_record import RunRecord, installed_versions
+from admf.workflows.run_record import RunRecord
 from admf.workflows.study import Plan, Study
 from admf.workflows.workflow import BranchingWorkflow, IteratingWorkflow
 
@@ -230,7 +230,7 @@ class Run:
         earlier = await read_earlier_run(self._storage, self._folder)
         changes: list[str] = []
         if earlier is not None:
-            changes = earlier.differences(plan, installed_versions(plan.phases))
+            changes = earlier.differences(plan)
             if self._existing == "resume":
                 refuse_changes(self._storage.locate(self._folder), changes)
             self._record.go_on_from(earlier, changes)

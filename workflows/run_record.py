@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 
 import msgspec
 
@@ -20,13 +17,7 @@ from admf.workflows.nodes import plain
 from admf.workflows.outcome import PhaseResult
 from admf.workflows.study import Plan
 
-__all__ = ["RunRecord", "installed_versions"]
-
-_LIBRARIES = ("admf", "anyio", "msgspec", "numpy", "polars", "TA-Lib", "zstandard")
-
-_OF_SEARCH: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"sobol": ("scipy",), "bayesian": ("optuna", "scipy")}
-)
+__all__ = ["RunRecord"]
 
 
 class RunRecord:
@@ -48,6 +39,7 @@ class RunRecord:
         self._phases: dict[str, ResolvedPhase] = {}
         self._data: dict[str, MarketData] = {}
         self._code: dict[str, str] = {}
+        self._versions: dict[str, str] = {}
         self._started_at = ""
         self._before: EarlierRun | None = None
         self.add(plan, "")
@@ -77,6 +69,7 @@ class RunRecord:
             prefix: Put before the names of its phases.
         """
         self._code.update(plan.code)
+        self._versions.update(plan.versions)
         for phase in plan.phases:
             self._phases[f"{prefix}{phase.name}"] = phase
             self._data[f"{prefix}{phase.name}"] = plan.data[phase.name]
@@ -100,7 +93,7 @@ class RunRecord:
             "started_at": self._started_at,
             "finished_at": None if status == "running" else _now(),
             "seed": self._plan.phases[0].settings.seed,
-            "versions": installed_versions(self._phases.values()),
+            "versions": self._versions,
             "code": self._code,
             "data": {**({} if before is None else before.data), **data},
             "warnings": [str(warning) for warning in loaded.warnings],
@@ -119,14 +112,6 @@ class RunRecord:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def installed_versions(phases: Iterable[ResolvedPhase]) -> dict[str, str]:
-    """Return the versions of what the results of phases depend on."""
-    methods = dict.fromkeys(phase.settings.search.method for phase in phases)
-    names = [*_LIBRARIES, *(it for method in methods for it in _OF_SEARCH.get(method, ()))]
-    found = {name: version(name) for name in dict.fromkeys(names)}
-    return {"python": platform.python_version(), **found}
 
 
 def _describe(data: MarketData) -> dict[str, object]:

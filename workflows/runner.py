@@ -27,6 +27,7 @@ from admf.workflows.resolution import loaded_from_experiment, resolve_phases
 from admf.workflows.run import Existing, Run
 from admf.workflows.study import Plan
 from admf.workflows.user_code import code_digests
+from admf.workflows.versions import installed_versions
 from admf.workflows.vocabulary import Vocabulary, vocabulary_of
 
 __all__ = ["ExperimentSource", "Runner", "run", "run_async"]
@@ -162,7 +163,7 @@ class Runner:
         data = {phase.name: await sequencer.prepare(phase) for phase in phases}
         name = loaded.experiment.workflow
         code = code_digests(phases, name, workflow, registry=self.registry, folder=loaded.folder)
-        return Plan(loaded, workflow, phases, data, code)
+        return Plan(loaded, workflow, phases, data, code, installed_versions(phases))
 
 
 async def run_async(

@@ -37,6 +37,7 @@ class Plan:
         phases: Its phases in order, every setting decided.
         data: The market data of each phase.
         code: Digests of the user's own code, by the name of the strategy or workflow.
+        versions: Of what its results depend on.
     """
 
     loaded: LoadedExperiment
@@ -44,6 +45,7 @@ class Plan:
     phases: tuple[ResolvedPhase, ...]
     data: Mapping[str, MarketData]
     code: Mapping[str, str]
+    versions: Mapping[str, str]
 
 
 class Study:

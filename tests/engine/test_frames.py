@@ -6,6 +6,7 @@ import random
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -155,7 +156,7 @@ def test_a_foreign_file_has_no_payloads(content: bytes) -> None:
 
 
 def bomb() -> bytes:
-    return zstandard.ZstdCompressor(level=19).compress(bytes(1 << 28))
+    return zstandard.ZstdCompressor(level=1).compress(bytes(1 << 28))
 
 
 def bomb_of_unknown_size() -> bytes:
@@ -173,18 +174,20 @@ def lying_bomb() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "packed",
+    "make",
     [
-        b"no zstd at all",
-        zstandard.ZstdCompressor().compress(b"one") * 2,
-        zstandard.ZstdCompressor().compress(b"one")[:-1],
-        bomb(),
-        bomb_of_unknown_size(),
-        lying_bomb(),
+        lambda: b"no zstd at all",
+        lambda: zstandard.ZstdCompressor().compress(b"one") * 2,
+        lambda: zstandard.ZstdCompressor().compress(b"one")[:-1],
+        bomb,
+        bomb_of_unknown_size,
+        lying_bomb,
     ],
 )
-def test_a_frame_made_by_someone_else_is_refused_in_bounded_memory(packed: bytes) -> None:
-    content = handmade(packed)
+def test_a_frame_made_by_someone_else_is_refused_in_bounded_memory(
+    make: Callable[[], bytes],
+) -> None:
+    content = handmade(make())
     reader = reader_of(content)
     tracemalloc.start()
     try:

@@ -14,7 +14,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import pytest
-from anyio.lowlevel import checkpoint
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -30,7 +29,6 @@ from admf.engine.lock_owner import encode_owner
 from admf.engine.registry import Registry
 from admf.engine.result_names import COMMIT_FILE, trace_path
 from admf.engine.results import Document, ResultStore, WindowResults
-from admf.engine.storage import LocalStorage
 from admf.engine.summary import WindowSummary
 from admf.engine.testing import RecordingContainer
 from admf.engine.topology import TopologyBuilder
@@ -38,6 +36,7 @@ from admf.engine.tree_check import verify_tree
 from admf.engine.verification import verify_window
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
+from tests.prompt import PromptStorage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,21 +54,7 @@ class Tick(Event, frozen=True, gc=False, tag="TICK_OF_A_LIFE"):
     """A fact, told apart from all others by its time."""
 
 
-class Prompt(LocalStorage):
-    """A storage without threads, so that calls always have the same order, and without fsync."""
-
-    def system_call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        call: Callable[..., Any] = function
-        return call(*args, **kwargs) if function is not os.fsync else None
-
-    async def _run(self, function: Callable[..., T], *args: Any) -> T:
-        await checkpoint()
-        return function(*args)
-
-    _finish = _run
-
-
-class Mortal(Prompt):
+class Mortal(PromptStorage):
     """A storage that dies after so many calls, as the process that uses it would."""
 
     calls_left: int | None = None
@@ -156,7 +141,7 @@ class LifeOfResults(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.root = Path(self.folder.name)
         self.loop = asyncio.Runner()
-        self.look = Prompt(self.root)
+        self.look = PromptStorage(self.root)
         self.lifecycle = LifecycleManager(registry=registry())
         self.exists = False
         self.committed: dict[str, Kept] = {}

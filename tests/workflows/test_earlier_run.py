@@ -42,6 +42,7 @@ def plan(
     *phases: ResolvedPhase,
     fingerprint: str = "f" * 64,
     code: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] = VERSIONS,
     **experiment: Any,
 ) -> Plan:
     known = {"workflow": "study", "max_iterations": 10, **experiment}
@@ -53,6 +54,7 @@ def plan(
             phases=phases,
             data={it.name: data for it in phases},
             code=code or {},
+            versions=versions,
         ),
     )
 
@@ -83,52 +85,56 @@ def earlier(*phases: ResolvedPhase, prefix: str = "", **fields: Any) -> EarlierR
 
 def test_what_is_the_same_has_no_differences() -> None:
     phases = (phase("a"), phase("b", "a"))
-    assert earlier(*phases).differences(plan(*phases), VERSIONS) == []
+    assert earlier(*phases).differences(plan(*phases)) == []
     assert earlier(*phases).unchanged(plan(*phases), "") == {"a", "b"}
 
 
 @pytest.mark.parametrize(
-    ("now", "versions", "told"),
+    ("now", "told"),
     [
-        (plan(phase("a", seed=1)), VERSIONS, "phases.a.settings.seed: 0 then, 1 now"),
-        (plan(phase("a", "b")), VERSIONS, 'phases.a.depends_on: [] then, ["b"] now'),
+        (plan(phase("a", seed=1)), "phases.a.settings.seed: 0 then, 1 now"),
+        (plan(phase("a", "b")), 'phases.a.depends_on: [] then, ["b"] now'),
         (
             plan(phase("a"), fingerprint="0" * 64),
-            VERSIONS,
             "data of a: fingerprint ffffffffffff... then, 000000000000... now",
         ),
-        (plan(phase("a"), workflow="other"), VERSIONS, 'workflow: "study" then, "other" now'),
-        (plan(phase("a"), max_iterations=3), VERSIONS, "max_iterations: 10 then, 3 now"),
-        (plan(phase("a")), {**VERSIONS, "numpy": "2.1"}, 'versions.numpy: "2.0" then, "2.1" now'),
-        (plan(phase("a")), {"admf": "1.0"}, 'versions.numpy: "2.0" then, nothing now'),
-        (plan(phase("a")), {**VERSIONS, "new": "1"}, 'versions.new: nothing then, "1" now'),
+        (plan(phase("a"), workflow="other"), 'workflow: "study" then, "other" now'),
+        (plan(phase("a"), max_iterations=3), "max_iterations: 10 then, 3 now"),
+        (
+            plan(phase("a"), versions={**VERSIONS, "numpy": "2.1"}),
+            'versions.numpy: "2.0" then, "2.1" now',
+        ),
+        (plan(phase("a"), versions={"admf": "1.0"}), 'versions.numpy: "2.0" then, nothing now'),
+        (
+            plan(phase("a"), versions={**VERSIONS, "new": "1"}),
+            'versions.new: nothing then, "1" now',
+        ),
         (
             plan(phase("a", parameter_space={"fast": tuple(range(40))})),
-            VERSIONS,
             "phases.a.settings.parameter_space.fast: nothing then, [0,"
             + ",".join(map(str, range(1, 22)))
             + ",... now",
         ),
     ],
 )
-def test_each_difference_is_a_line(now: Plan, versions: Mapping[str, str], told: str) -> None:
-    assert earlier(phase("a")).differences(now, versions) == [told]
+def test_each_difference_is_a_line(now: Plan, told: str) -> None:
+    assert earlier(phase("a")).differences(now) == [told]
 
 
 def test_the_code_of_a_strategy_may_have_changed() -> None:
     own = phase("a", strategy=StrategyConfig(type="mine:Dip"))
     phases = (own, phase("b"), phase("c", "a"))
     found = earlier(*phases, code={"mine:Dip": "1", "gone": "1"})
-    assert found.differences(plan(*phases, code={"mine:Dip": "1"}), VERSIONS) == []
+    assert found.differences(plan(*phases, code={"mine:Dip": "1"})) == []
     now = plan(*phases, code={"mine:Dip": "2"})
-    assert found.differences(now, VERSIONS) == ["code of mine:Dip: its file has changed"]
+    assert found.differences(now) == ["code of mine:Dip: its file has changed"]
     assert found.unchanged(now, "") == {"b"}
 
 
 def test_the_code_of_a_workflow_may_have_changed() -> None:
     found = earlier(phase("a"), code={"study": "1"})
     now = plan(phase("a"), code={"study": "2"})
-    assert found.differences(now, VERSIONS) == ["code of study: its file has changed"]
+    assert found.differences(now) == ["code of study: its file has changed"]
     assert found.unchanged(now, "") == {"a"}  # what it chooses is in the phases
 
 
@@ -145,7 +151,7 @@ def test_versions_alone_leave_every_study_as_it_was(changes: list[str], expected
 
 
 def test_phases_that_came_and_went_are_differences() -> None:
-    found = earlier(phase("a")).differences(plan(phase("b")), VERSIONS)
+    found = earlier(phase("a")).differences(plan(phase("b")))
     assert [line.partition(":")[0] for line in found] == ["phases.a", "phases.b"]
     assert found[0].endswith("... then, nothing now")
     assert found[1].startswith("phases.b: nothing then, {")
@@ -154,7 +160,7 @@ def test_phases_that_came_and_went_are_differences() -> None:
 def test_places_of_data_and_sizes_of_blocks_are_no_differences() -> None:
     moved = msgspec.structs.replace(SETTINGS.data, path="elsewhere")
     now = plan(phase("a", data=moved, block_size=7))
-    assert earlier(phase("a")).differences(now, VERSIONS) == []
+    assert earlier(phase("a")).differences(now) == []
     assert earlier(phase("a")).unchanged(now, "") == {"a"}
 
 
@@ -164,7 +170,7 @@ def test_parameters_and_phases_of_such_names_are_differences() -> None:
 
     before = earlier(phase("path", strategy=strategy(1)))
     now = plan(phase("path", strategy=strategy(2)))
-    assert before.differences(now, VERSIONS) == [
+    assert before.differences(now) == [
         "phases.path.settings.strategy.params.path: 1 then, 2 now",
         "phases.path.settings.strategy.params.block_size: 1 then, 2 now",
     ]
@@ -195,7 +201,7 @@ def test_studies_are_told_apart_by_what_stands_before_the_names_of_their_phases(
     assert both.phases_of("") == ("a",)
     assert both.phases_of("iteration_002/") == ("a", "b")
     assert both.phases_of("branch_x/") == ()
-    assert both.differences(plan(phase("a")), VERSIONS) == []
+    assert both.differences(plan(phase("a"))) == []
     assert both.unchanged(plan(phase("a")), "iteration_002/") == {"a"}
     assert both.unchanged(plan(phase("a")), "branch_x/") == frozenset()
 

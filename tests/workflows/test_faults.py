@@ -26,11 +26,11 @@ from admf.engine.errors import StorageError
 from admf.engine.files import is_temporary
 from admf.engine.lock import LOCK_FOLDER
 from admf.engine.storage import LocalStorage
-from admf.engine.testing import FaultStorage
 from admf.workflows.cli import main as admf
 from admf.workflows.loading import LoadedExperiment
 from admf.workflows.runner import Runner
 from tests.kill_and_resume import RUN, commits, differing, experiment, torn, tree, write_project
+from tests.prompt import PromptFaultStorage
 from tests.workflows.test_resume import let_die
 
 pytestmark = pytest.mark.timeout(180)
@@ -65,11 +65,8 @@ STUDIES: Mapping[str, dict[str, Any]] = {
 BARS = {"traced": 1_100}
 
 
-class Faulty(FaultStorage):
-    """A fault store that tells which call failed: its name, and the path that it was about.
-
-    Nothing waits for the disk, whose power is not lost here.
-    """
+class Faulty(PromptFaultStorage):
+    """A fault store that tells which call failed: its name, and the path that it was about."""
 
     def __init__(self, root: Path, *, error: int = errno.EIO, **options: Any) -> None:
         super().__init__(root, error=error, **options)
@@ -79,9 +76,8 @@ class Faulty(FaultStorage):
 
     def system_call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         place = self._place(function, args)
-        call: Callable[..., T] = _fsync if function is os.fsync else function  # type: ignore[assignment]
         try:
-            result = super().system_call(call, *args, **kwargs)
+            result = super().system_call(function, *args, **kwargs)
         except OSError as error:
             if error.errno == self._errno:
                 self.hit = f"{function.__name__} {place}"
@@ -98,13 +94,6 @@ class Faulty(FaultStorage):
         if isinstance(about, int):
             return self._opened[about]
         return os.path.relpath(about, self.folder.root)
-
-
-def _fsync(descriptor: int) -> None:
-    """Do nothing, under the name of what waits for the disk."""
-
-
-_fsync.__name__ = "fsync"
 
 
 class Ended(NamedTuple):
@@ -143,7 +132,7 @@ def run() -> Iterator[Run]:
         return Ended(result.status, "\n".join(errors))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("admf.workflows.run_record.version", cache(version))
+        patch.setattr("admf.workflows.versions.version", cache(version))
         yield run
 
 

@@ -25,15 +25,14 @@ from admf.engine.lifecycle import LifecycleManager
 from admf.engine.lock import LOCK_FOLDER
 from admf.engine.result_names import COMMIT_FILE
 from admf.engine.results import WindowResults
-from admf.engine.testing import FaultStorage
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
 from admf.workflows.cli import main as admf
 from admf.workflows.outcome import Progress, RunResult
 from admf.workflows.run import Run
-from admf.workflows.run_record import installed_versions
 from admf.workflows.runner import Runner
 from admf.workflows.runner import run as run_experiment
+from admf.workflows.versions import installed_versions
 from tests.kill_and_resume import (
     RUN,
     STUDIES,
@@ -45,6 +44,7 @@ from tests.kill_and_resume import (
     tree,
     write_project,
 )
+from tests.prompt import PromptFaultStorage, PromptStorage
 from tests.sealing import change
 
 pytestmark = pytest.mark.timeout(180)
@@ -97,7 +97,7 @@ class Attempt:
         self.notes: list[str] = []
         self._cancel_at = cancel_at
         self._run: Run | None = None
-        runner = Runner(results_root=root, **options)
+        runner = Runner(**{"storage": PromptStorage(root), **options})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LifecycleManager, "window", self._window(LifecycleManager.window))
             self.result: RunResult = anyio.run(self._execute, runner, file)
@@ -135,7 +135,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> References:
         if study not in known:
             folder = tmp_path_factory.mktemp(study)
             file, root = write_project(folder / "project", study), folder / "results"
-            storage = FaultStorage(root)
+            storage = PromptFaultStorage(root)
             attempt = Attempt(file, root, storage=storage)
             assert attempt.result.status == "completed"
             known[study] = Reference(
@@ -195,10 +195,10 @@ def test_a_run_whose_storage_died_is_resumed(reference, tmp_path, study) -> None
     found = reference(study)
     for number in spread(found.calls):
         root = tmp_path / str(number)
-        storage = FaultStorage(root, fail_at=number, dead=True)
+        storage = PromptFaultStorage(root, fail_at=number, dead=True)
         with suppress(StorageError):
             Attempt(found.file, root, storage=storage)
-            assert len(storage.calls) < number  # containers write side by side: it varies a little
+            assert len(storage.calls) < number
         assert torn(root / RUN) == []
         let_die(root / RUN)
         resume_and_compare(found, root)
@@ -287,14 +287,14 @@ def test_a_window_that_is_run_again_never_has_a_record_of_other_files(reference,
     cut = tmp_path / "cut"
     Attempt(found.file, cut, cancel_at=2)
     (record,) = [path for path, it in commits(cut / RUN).items() if it.status == "cancelled"]
-    whole = FaultStorage(tmp_path / "whole")
+    whole = PromptFaultStorage(tmp_path / "whole")
     shutil.copytree(cut, tmp_path / "whole")
     Attempt(found.file, tmp_path / "whole", storage=whole, resume=True)
     replaced = 0
     for number in spread(len(whole.calls), 12):
         root = tmp_path / str(number)
         shutil.copytree(cut, root)
-        storage = FaultStorage(root, fail_at=number, dead=True)
+        storage = PromptFaultStorage(root, fail_at=number, dead=True)
         with suppress(StorageError):
             Attempt(found.file, root, storage=storage, resume=True)
         assert torn(root / RUN) == []
@@ -639,9 +639,7 @@ def test_allow_changed_runs_what_a_change_affects(changing, tmp_path, name) -> N
 
 def _set_version(patch: pytest.MonkeyPatch, **versions: str) -> None:
     known = installed_versions(())
-    for name in ("admf.workflows.run", "admf.workflows.run_record"):
-        module = sys.modules[name]  # `admf.workflows.run` is also a function
-        patch.setattr(module, "installed_versions", lambda _: {**known, **versions})
+    patch.setattr("admf.workflows.runner.installed_versions", lambda _: {**known, **versions})
 
 
 def test_another_version_is_refused_and_allowed(changing, tmp_path, command, monkeypatch) -> None:
@@ -664,7 +662,7 @@ def test_a_run_with_changes_may_die_anywhere_and_go_on(changing, tmp_path, name)
     file, root = _changed(changing, tmp_path, CHANGES[name])
     whole = tmp_path / "whole"
     shutil.copytree(root, whole)
-    storage = FaultStorage(whole)
+    storage = PromptFaultStorage(whole)
     Attempt(file, whole, allow_changed=True, storage=storage)
     wanted = tree(whole / RUN)
     for number in spread(len(storage.calls) // 2, 8):
@@ -675,7 +673,7 @@ def test_a_run_with_changes_may_die_anywhere_and_go_on(changing, tmp_path, name)
                 file,
                 cut,
                 allow_changed=True,
-                storage=FaultStorage(cut, fail_at=number, dead=True),
+                storage=PromptFaultStorage(cut, fail_at=number, dead=True),
             )
         let_die(cut / RUN)
         assert Attempt(file, cut, allow_changed=True).result.status == "completed"
@@ -765,7 +763,7 @@ def test_two_processes_do_not_share_a_folder(reference, tmp_path) -> None:
 @pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}])
 def test_the_lock_of_a_killed_run_is_told_and_taken_over(reference, tmp_path, options) -> None:
     found, root = reference("sweep"), tmp_path / "results"
-    storage = FaultStorage(root, fail_at=found.calls // 2, dead=True)
+    storage = PromptFaultStorage(root, fail_at=found.calls // 2, dead=True)
     with pytest.raises(StorageError):
         Attempt(found.file, root, storage=storage)
     let_die(root / RUN)
@@ -782,7 +780,7 @@ def test_a_run_that_wrote_no_more_than_its_lock_is_gone_on_with(
     reference, tmp_path, options
 ) -> None:
     found, root = reference("sweep"), tmp_path / "results"
-    storage = FaultStorage(root, fail_at=2, only="replace", dead=True)
+    storage = PromptFaultStorage(root, fail_at=2, only="replace", dead=True)
     with pytest.raises(StorageError):
         Attempt(found.file, root, storage=storage)
     let_die(root / RUN)
