@@ -14,8 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -118,8 +117,8 @@ References = Callable[[str], Reference]
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Return a function that runs an experiment; plug-ins and versions are looked up once."""
+def run() -> Run:
+    """Return a function that runs an experiment; plug-ins are imported once."""
     registry = Runner().registry
 
     def run(loaded: LoadedExperiment, storage: LocalStorage, **options: Any) -> Ended:
@@ -131,9 +130,7 @@ def run() -> Iterator[Run]:
         errors = [error for phase in result.phases.values() for error in phase.errors]
         return Ended(result.status, "\n".join(errors))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("admf.workflows.versions.version", cache(version))
-        yield run
+    return run
 
 
 @pytest.fixture(scope="module")
