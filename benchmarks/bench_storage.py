@@ -44,6 +44,7 @@ from admf.containers.account import Account
 from admf.containers.catalog import DataCatalog
 from admf.containers.config import DataConfig, LaneConfig, PortfolioConfig, StrategyConfig
 from admf.containers.events import PortfolioUpdate, PositionClose
+from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Market, Quotes
 from admf.containers.metrics.tracer import MetricsEventTracer
 from admf.containers.portfolio import PortfolioContainer
@@ -138,7 +139,7 @@ class Portfolios:
         return PortfolioContainer(
             f"portfolio_{lane_id}",
             PortfolioConfig(),
-            scope=builder.bus.scope(f"lane_{lane_id}"),
+            events=LaneEvents(builder.bus.scope(f"lane_{lane_id}")),
             tracer=tracer,
             account=Account(100_000.0),
             market=self._market,

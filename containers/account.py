@@ -160,6 +160,11 @@ class Account:
         position = self.positions.get(symbol)
         return f"{symbol}-{self._opened + 1}" if position is None else position.position_id
 
+    def next_position_ids(self, symbol: str, count: int) -> list[str]:
+        """Return the ids that the next positions of a symbol will get."""
+        first = self._opened + 1
+        return [f"{symbol}-{number}" for number in range(first, first + count)]
+
     def equity(self, price: Callable[[str], float]) -> float:
         """Return cash + sum(position * price)."""
         equity = self.cash
@@ -182,6 +187,22 @@ class Account:
         if position.quantity == 0.0:
             del self.positions[fill.symbol]
         return position
+
+    def settle(self, cash: float, symbol: str, position: Position | None, *, opened: int) -> None:
+        """Take in what many fills of one symbol come to.
+
+        Args:
+            cash: After them, quote currency.
+            symbol: What was traded.
+            position: The position after them, if there is one.
+            opened: Positions that they opened.
+        """
+        self.cash = cash
+        self._opened += opened
+        if position is None:
+            self.positions.pop(symbol, None)
+        else:
+            self.positions[symbol] = position
 
     def _open(self, fill: Fill, direction: int) -> Position:
         position = Position(

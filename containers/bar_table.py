@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.events import Bar
+from admf.containers.order_search import SymbolBars
 from admf.containers.orders import BarPrices
 from admf.engine.block import Block, DictionaryColumn
 
@@ -53,11 +54,16 @@ class BarTable:
         self.is_last = first_step + self.steps >= window_steps
         self._starts: list[int] = [*starts.tolist(), len(block)]
         self._row_at = self._rows_by_symbol()
+        self._bars_of: dict[str, SymbolBars] = {}
         self._last_row = {name: np.maximum.accumulate(rows) for name, rows in self._row_at.items()}
 
     def rows(self, step: int) -> range:
         """Return the rows of a time step."""
         return range(self._starts[step], self._starts[step + 1])
+
+    def first_row(self, step: int) -> int:
+        """Return the first row of a time step; of the one after the last, the number of rows."""
+        return self._starts[step]
 
     def row_at(self, symbol: str, step: int) -> int:
         """Return the row of a symbol's bar at a time step; -1 if it has none."""
@@ -76,6 +82,19 @@ class BarTable:
         """Return all rows of a symbol, int64 (bars,)."""
         rows = self._row_at[symbol]
         return rows[rows >= 0]
+
+    def bars_of(self, symbol: str) -> SymbolBars:
+        """Return the bars of one symbol."""
+        found = self._bars_of.get(symbol)
+        if found is None:
+            found = self._bars_of[symbol] = self._symbol_bars(symbol)
+        return found
+
+    @cached_property
+    def steps_of_rows(self) -> list[int]:
+        """The time step of each row, as plain numbers."""
+        steps: list[int] = self.step_of_row.tolist()
+        return steps
 
     @cached_property
     def step_of_row(self) -> NDArray[np.int64]:
@@ -116,6 +135,14 @@ class BarTable:
     def prices(self, row: int) -> BarPrices:
         """Return the prices of a row."""
         return BarPrices(self.open[row], self.high[row], self.low[row], self.close[row])
+
+    def _symbol_bars(self, symbol: str) -> SymbolBars:
+        names = ("ts", "open", "high", "low", "close")
+        columns = (self.block.column(name) for name in names)
+        if self.steps == len(self.block) and len(self._row_at) == 1:
+            return SymbolBars(self._row_at[symbol], *columns)
+        rows = self.rows_of(symbol)
+        return SymbolBars(self.step_of_row[rows], *(column[rows] for column in columns))
 
     @cached_property
     def _closes(self) -> dict[str, NDArray[np.float64]]:

@@ -268,6 +268,8 @@ class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         series: Write ``series.json`` with every mark and trade of each lane, whatever is traced.
         pruning: When a lane is given up before the window ends; None for never.
         price_path: Which path drawn from the bars takes their place; None for the real ones.
+        dispatch: ``direct`` hands the events of a lane from container to container wherever nobody
+            else listens; ``bus`` sends each over the lane's bus. Results do not depend on it.
     """
 
     data: DataConfig
@@ -282,3 +284,4 @@ class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     series: bool = False
     pruning: LanePruning | None = None
     price_path: PricePathConfig | None = None
+    dispatch: Literal["direct", "bus"] = "direct"

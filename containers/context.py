@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from admf.containers.account import Account
 from admf.containers.events import Bar, OrderType, Side, Signal, TimeInForce
+from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Market, Quotes
-from admf.engine.bus import Bus
 from admf.engine.errors import did_you_mean
 
 __all__ = ["BarContext"]
@@ -20,7 +20,7 @@ class BarContext:
     """The `Context` of one lane; the lane moves it from bar to bar.
 
     Args:
-        scope: Where signals go.
+        events: Where signals go.
         source: Id under which they are published.
         account: The lane's cash and positions.
         market: The window's market data.
@@ -33,7 +33,7 @@ class BarContext:
 
     def __init__(
         self,
-        scope: Bus,
+        events: LaneEvents,
         source: str,
         *,
         account: Account,
@@ -42,7 +42,7 @@ class BarContext:
         seed: int,
     ) -> None:
         self.acted = False
-        self._scope = scope
+        self._events = events
         self._source = source
         self._account = account
         self._market = market
@@ -176,7 +176,7 @@ class BarContext:
 
     def _publish(self, signal: Signal) -> None:
         self.acted = True
-        self._scope.publish(signal, source=self._source)
+        self._events.publish(signal, self._source)
 
 
 def _positive(name: str, value: float | None) -> float | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from admf.containers.config import ExecutionConfig
 from admf.containers.events import Side
 
@@ -23,6 +26,32 @@ class Costs:
         """Return the price of a fill: the reference price moved against the trader."""
         slip = self._slippage if side == "buy" else -self._slippage
         return reference * (1 + slip)
+
+    def prices(
+        self, sign: NDArray[np.float64], reference: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the prices of fills, float64 (n,).
+
+        Args:
+            sign: float64 (n,), positive for purchases and negative for sales.
+            reference: float64 (n,), the prices without slippage.
+        """
+        slip = np.where(sign > 0.0, self._slippage, -self._slippage)
+        prices: NDArray[np.float64] = reference * (1 + slip)
+        return prices
+
+    def commissions(
+        self, quantity: NDArray[np.float64], price: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the commissions of fills, float64 (n,), quote currency; see `commission`."""
+        config = self._commission
+        amount = np.full(len(quantity), config.value)
+        if config.type != "fixed":
+            amount = config.value * quantity
+        if config.type == "rate":
+            amount = amount * price
+        commissions: NDArray[np.float64] = np.maximum(amount, config.minimum)
+        return commissions
 
     def commission(self, quantity: float, price: float) -> float:
         """Return the commission of a fill, quote currency."""

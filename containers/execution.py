@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from admf.containers.account import Account
+from admf.containers.bar_table import BarTable
 from admf.containers.config import ExecutionConfig
 from admf.containers.costs import Costs
 from admf.containers.events import (
@@ -18,12 +21,12 @@ from admf.containers.events import (
     Side,
     Signal,
 )
+from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Quotes
+from admf.containers.order_search import next_bar, pass_over
 from admf.containers.orders import BarPrices, WorkingOrder, match
 from admf.containers.sizing import Sizer
 from admf.containers.times import DAY_NS
-from admf.engine.bus import Bus
-from admf.engine.container import Container
 
 __all__ = ["ExecutionContainer", "Limits"]
 
@@ -43,7 +46,7 @@ class Limits(Protocol):
         ...
 
 
-class ExecutionContainer(Container):
+class ExecutionContainer(LaneMember):
     """Fills a lane's orders in the order of a bar: open, in between, close.
 
     The lane gives it the turn: `open_bar`, then `fill_next` until it returns False, for the open
@@ -53,7 +56,7 @@ class ExecutionContainer(Container):
     Args:
         container_id: Id, e.g. ``execution_001``.
         config: When orders fill and what that costs.
-        scope: The lane's scope.
+        events: The lane's events.
         account: The lane's cash and positions, only read here.
         sizer: Decides quantities that an order leaves open.
         costs: Commission and slippage.
@@ -66,7 +69,7 @@ class ExecutionContainer(Container):
         container_id: str,
         config: ExecutionConfig,
         *,
-        scope: Bus,
+        events: LaneEvents,
         account: Account,
         sizer: Sizer,
         costs: Costs,
@@ -74,7 +77,7 @@ class ExecutionContainer(Container):
         quotes: Quotes,
         depends_on: Sequence[str] = (),
     ) -> None:
-        super().__init__(container_id, "execution", config, scope=scope, depends_on=depends_on)
+        super().__init__(container_id, "execution", config, events=events, depends_on=depends_on)
         self.fills_at_close = config.fill_on == "close"
         self._account = account
         self._sizer = sizer
@@ -86,9 +89,9 @@ class ExecutionContainer(Container):
 
     async def on_start(self) -> None:
         """Take orders, and end those whose reason is gone."""
-        self.subscribe(Order, self._on_order)
-        self.subscribe(PositionClose, self._on_position_close)
-        self.subscribe(Signal, self._on_signal)
+        self.listen(Order, self._on_order)
+        self.listen(PositionClose, self._on_position_close)
+        self.listen(Signal, self._on_signal)
 
     @property
     def busy(self) -> bool:
@@ -99,7 +102,41 @@ class ExecutionContainer(Container):
         """Whether an order to reach a target is still working."""
         return any(working.is_target for working in self._of(symbol))
 
+    def waiting_targets(self) -> list[Order] | None:
+        """Return the working orders if all are market orders for an exposure; None if not."""
+        orders = [working.order for working in self._working.values()]
+        plain = all(it.is_market and it.is_target for it in self._working.values())
+        return orders if plain else None
+
+    def wait_for(self, order: Order | None) -> None:
+        """Have this order, or none, work in place of those there are."""
+        self._working = {}
+        if order is not None:
+            self._working[order.order_id] = WorkingOrder.of(order, None)
+
     # -- the lane's turns -------------------------------------------------------------------------
+
+    def next_step(self, table: BarTable, step: int) -> int:
+        """Return the next step from ``step`` on whose bars may change an order.
+
+        Returns:
+            ``table.steps`` if there is none in the block.
+        """
+        found = table.steps
+        for working in self._working.values():
+            bars = table.bars_of(working.order.symbol)
+            at = next_bar(working, bars, int(np.searchsorted(bars.step, step)))
+            if at < len(bars.step):
+                found = min(found, int(bars.step[at]))
+        return found
+
+    def pass_over(self, table: BarTable, start: int, stop: int) -> None:
+        """Leave out the steps from ``start`` to before ``stop``, none of which changes an order."""
+        for working in self._working.values():
+            if working.order.trailing_pct is not None:
+                bars = table.bars_of(working.order.symbol)
+                first, last = np.searchsorted(bars.step, (start, stop)).tolist()
+                pass_over(working, bars, first, last)
 
     def open_bar(self, symbol: str, ts: int) -> None:
         """Begin a bar: old day orders expire."""
@@ -152,7 +189,7 @@ class ExecutionContainer(Container):
             order = Order(
                 self._quotes.ts, symbol, order_id, side, target=0.0, reduce_only=True, reason="end"
             )
-            self.scope.publish(order, source=self.id)
+            self.publish(order)
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -212,7 +249,7 @@ class ExecutionContainer(Container):
             moment=moment,
             reason=order.reason,
         )
-        self.scope.publish(fill, source=self.id)
+        self.publish(fill)
 
     def _next_leg(self, working: WorkingOrder, reference: float) -> _Leg:
         order = working.order
@@ -254,13 +291,13 @@ class ExecutionContainer(Container):
         order = working.order
         del self._working[order.order_id]
         reject = Reject(self._quotes.ts, order.symbol, order.order_id, reason)
-        self.scope.publish(reject, source=self.id)
+        self.publish(reject)
 
     def _cancel(self, working: WorkingOrder, reason: str) -> None:
         order = working.order
         del self._working[order.order_id]
         cancel = Cancel(self._quotes.ts, order.symbol, order.order_id, reason)
-        self.scope.publish(cancel, source=self.id)
+        self.publish(cancel)
 
 
 class _Leg(NamedTuple):

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar, Features
 from admf.containers.execution import ExecutionContainer
+from admf.containers.lane_arrays import LaneArrays
+from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Market, Quotes
 from admf.containers.portfolio import PortfolioContainer
 from admf.containers.pruning import Pruner
 from admf.containers.risk import RiskContainer
 from admf.containers.strategy import StrategyContainer
 from admf.engine.block import Block
-from admf.engine.bus import Bus
 from admf.engine.container import Container
 from admf.engine.errors import UserCodeError
 
@@ -21,6 +22,9 @@ __all__ = ["LaneContainer"]
 
 STEPS_PER_TURN = 16
 """Time steps that may pass without events before the bus gets to look at the clock."""
+
+BARS_PER_TURN = 512
+"""Bars that a strategy may see in a row before it does, about a millisecond."""
 
 
 class LaneContainer(Container):
@@ -32,11 +36,15 @@ class LaneContainer(Container):
     3. Mark: the portfolio is valued at the closes (all steps of a block at once).
 
     What one turn publishes has reached everybody before the next turn begins. Steps at which no
-    order works and the strategy has nothing to say are passed over.
+    order can fill and the strategy has nothing to say are passed over.
+
+    Where nobody else listens, events go from hand to hand (see `LaneEvents`), and working orders
+    find the bars that concern them by array search. Otherwise each event goes over the bus, and
+    each bar is looked at as long as orders work. Either way the events are the same.
 
     Args:
         container_id: Id, e.g. ``lane_001``.
-        scope: The lane's scope.
+        events: The lane's events.
         market: The window's market data.
         quotes: The lane's place in it, which this container moves.
         strategy: Makes signals.
@@ -44,6 +52,7 @@ class LaneContainer(Container):
         execution: Fills orders.
         portfolio: Books fills and marks.
         close_at_end: Close what is open at the window's last close.
+        arrays: Computes whole blocks, if the rules of the lane suit that.
         pruner: Says when the lane is given up; None for never.
     """
 
@@ -51,7 +60,7 @@ class LaneContainer(Container):
         self,
         container_id: str,
         *,
-        scope: Bus,
+        events: LaneEvents,
         market: Market,
         quotes: Quotes,
         strategy: StrategyContainer,
@@ -59,10 +68,12 @@ class LaneContainer(Container):
         execution: ExecutionContainer,
         portfolio: PortfolioContainer,
         close_at_end: bool,
+        arrays: LaneArrays | None = None,
         pruner: Pruner | None = None,
         depends_on: Sequence[str] = (),
     ) -> None:
-        super().__init__(container_id, "lane", scope=scope, depends_on=depends_on)
+        super().__init__(container_id, "lane", scope=events.scope, depends_on=depends_on)
+        self._events = events
         self._market = market
         self._quotes = quotes
         self._strategy = strategy
@@ -70,6 +81,7 @@ class LaneContainer(Container):
         self._execution = execution
         self._portfolio = portfolio
         self._close_at_end = close_at_end
+        self._arrays = arrays
         self._pruner = pruner
         self._bars: Block[Bar] | None = None
 
@@ -86,9 +98,12 @@ class LaneContainer(Container):
             self.scope.advance(self._walk(self._market.table(self._bars)))
 
     def _walk(self, table: BarTable) -> Iterator[None]:
+        """Go through a block; at each yield, the bus delivers what waits and keeps to its pace."""
+        self._events.begin()
         if table.first_step == 0 and self._portfolio.account.positions:
             self._quotes.move_to(table, 0, closed=False)
             self._risk.guard_carried(self._market.best_price)
+            self._events.settle()
             yield
         self._strategy.begin(table)
         start = 0
@@ -100,20 +115,88 @@ class LaneContainer(Container):
                 return
             start = stop
         yield from self._walk_to(table, start, table.steps)
-        yield from self._end(table)
+        yield from self._settled(self._end(table))
 
     def _walk_to(self, table: BarTable, start: int, stop: int) -> Iterator[None]:
-        step = self._next_step(table, start)
         try:
-            while step < stop:
-                yield from self._open(table, step)
-                yield from self._close(table, step)
-                step = self._next_step(table, step + 1)
-                if step % STEPS_PER_TURN == 0:
-                    yield  # so that the bus can keep to its max_block_ms
+            if not self._events.direct:
+                yield from self._walk_over_bus(table, start, stop)
+            elif self._arrays is None or not self._arrays.compute(table, start, stop):
+                yield from self._walk_directly(table, start, stop)
         except UserCodeError:  # what the lane did before is reported all the same
-            self._portfolio.mark(table, step)
+            self._events.give_up()
+            self._portfolio.mark(table, self._quotes.step)
             raise
+
+    # -- over the bus -----------------------------------------------------------------------------
+
+    def _walk_over_bus(self, table: BarTable, start: int, stop: int) -> Iterator[None]:
+        step = self._next_step(table, start)
+        while step < stop:
+            yield from self._open(table, step)
+            yield from self._close(table, step, table.rows(step))
+            step = self._next_step(table, step + 1)
+            if step % STEPS_PER_TURN == 0:
+                yield  # so that the bus can keep to its max_block_ms
+
+    def _next_step(self, table: BarTable, step: int) -> int:
+        if self._execution.busy or self._risk.watches_equity:
+            return step
+        return self._strategy.next_step(table, step)
+
+    # -- from hand to hand ------------------------------------------------------------------------
+
+    def _walk_directly(self, table: BarTable, start: int, stop: int) -> Iterator[None]:
+        step = start
+        while step < stop:
+            for _ in range(STEPS_PER_TURN):
+                step = self._next_turn(table, step, stop)
+                if step >= stop:
+                    return
+            yield
+
+    def _next_turn(self, table: BarTable, step: int, stop: int) -> int:
+        """Go on to where something happens, let it happen, and return the step that follows."""
+        due = min(self._execution.next_step(table, step), self._risk.next_step(table, step), stop)
+        end = min(due, step + BARS_PER_TURN)
+        row, last = table.first_row(step), table.first_row(end)
+        acted = self._strategy.act_within(table, row, last)
+        if acted < last:
+            return self._act(table, step, acted)
+        self._pass_over(table, step, end)
+        if end < due or due == stop:
+            return end
+        self._do(self._open(table, due))
+        self._do(self._close(table, due, table.rows(due)))
+        return due + 1
+
+    def _act(self, table: BarTable, since: int, row: int) -> int:
+        """End the step at a row of which the strategy has acted; return the one after it."""
+        step = table.steps_of_rows[row]
+        self._execution.pass_over(table, since, step + 1)
+        self._risk.pass_over(table, since, step)
+        self._quotes.move_to(table, step, closed=True)
+        self._events.settle()
+        self._do(self._close(table, step, range(row + 1, table.first_row(step + 1))))
+        return step + 1
+
+    def _pass_over(self, table: BarTable, start: int, stop: int) -> None:
+        self._execution.pass_over(table, start, stop)
+        self._risk.pass_over(table, start, stop)
+
+    def _do(self, turns: Iterator[None]) -> None:
+        """Take turns of which each is to have reached everybody before the next."""
+        for _ in turns:
+            self._events.settle()
+        self._events.settle()
+
+    def _settled(self, turns: Iterator[None]) -> Iterator[None]:
+        for turn in turns:
+            self._events.settle()
+            yield turn
+        self._events.settle()
+
+    # -- the turns of a step ----------------------------------------------------------------------
 
     def _end(self, table: BarTable) -> Iterator[None]:
         self._quotes.move_to(table, table.steps - 1, closed=True)
@@ -135,11 +218,6 @@ class LaneContainer(Container):
         self._portfolio.prune()
         return True
 
-    def _next_step(self, table: BarTable, step: int) -> int:
-        if self._execution.busy or self._risk.watches_equity:
-            return step
-        return self._strategy.next_step(table, step)
-
     def _open(self, table: BarTable, step: int) -> Iterator[None]:
         self._quotes.move_to(table, step, closed=False)
         if not self._execution.busy:
@@ -155,9 +233,10 @@ class LaneContainer(Container):
                 yield
             self._execution.close_bar(symbol, bar)
 
-    def _close(self, table: BarTable, step: int) -> Iterator[None]:
+    def _close(self, table: BarTable, step: int, rows: range) -> Iterator[None]:
+        """Close a step; the strategy has yet to see the bars in ``rows``."""
         self._quotes.move_to(table, step, closed=True)
-        for row in table.rows(step):
+        for row in rows:
             if self._strategy.act(table, row):
                 yield
         yield from self._fill_market_orders(table, step)

@@ -15,6 +15,8 @@ from admf.containers.costs import Costs
 from admf.containers.execution import ExecutionContainer
 from admf.containers.features import FeatureSpec
 from admf.containers.lane import LaneContainer
+from admf.containers.lane_arrays import LaneArrays, suits_arrays
+from admf.containers.lane_events import LaneEvents
 from admf.containers.lane_log import LaneTracing, lane_log
 from admf.containers.market import Market, Quotes
 from admf.containers.market_data import MarketData
@@ -33,14 +35,15 @@ from admf.containers.strategy import (
     ColumnarStrategyContainer,
     StrategyContainer,
 )
-from admf.engine.bus import Bus
 from admf.engine.errors import ConfigError, Problem, did_you_mean
 from admf.engine.topology import TopologyBuilder
 
 __all__ = ["WINDOW_OPTIONS", "LaneBuilder"]
 
 WINDOW_OPTIONS = tuple(
-    name for name in BacktestConfig.__struct_fields__ if name not in {"data", "lanes", "block_size"}
+    name
+    for name in BacktestConfig.__struct_fields__
+    if name not in {"data", "lanes", "block_size", "dispatch"}
 )
 """Settings of a window that, with those of a lane and the data, the lane's results depend on."""
 
@@ -97,21 +100,22 @@ class LaneBuilder:
         """
         add, lane = self._builder.add, self._lane
         scope = self._builder.bus.scope(f"lane_{lane.lane_id}", contain_failures=True)
-        portfolio = add(self._portfolio(scope))
+        events = LaneEvents(scope, directly=self._config.dispatch == "direct")
+        portfolio = add(self._portfolio(events))
         risk = RiskContainer(
             f"risk_{lane.lane_id}",
             lane.risk,
-            scope=scope,
+            events=events,
             account=self._account,
             quotes=self._quotes,
             peak=self._equity,
         )
-        execution = self._execution(scope, risk)
-        strategy = self._strategy_container(scope)
+        execution = self._execution(events, risk)
+        strategy = self._strategy_container(events)
         members = [add(member) for member in (risk, execution, strategy)]
         conductor = LaneContainer(
             f"lane_{lane.lane_id}",
-            scope=scope,
+            events=events,
             market=self._market,
             quotes=self._quotes,
             strategy=strategy,
@@ -119,6 +123,7 @@ class LaneBuilder:
             execution=execution,
             portfolio=portfolio,
             close_at_end=lane.execution.close_at_end,
+            arrays=self._arrays(strategy, risk, execution, portfolio),
             pruner=self._pruner,
             depends_on=[portfolio.id, *(member.id for member in members)],
         )
@@ -135,40 +140,68 @@ class LaneBuilder:
             spec.resolve()
         return specs
 
-    def _execution(self, scope: Bus, risk: RiskContainer) -> ExecutionContainer:
-        lane, costs = self._lane, Costs(self._lane.execution)
-        sizer = Sizer(
-            lane.portfolio.sizing,
+    def _execution(self, events: LaneEvents, risk: RiskContainer) -> ExecutionContainer:
+        lane = self._lane
+        return ExecutionContainer(
+            f"execution_{lane.lane_id}",
+            lane.execution,
+            events=events,
             account=self._account,
-            costs=costs,
+            sizer=self._sizer(self._account),
+            costs=Costs(lane.execution),
+            limits=risk,
+            quotes=self._quotes,
+        )
+
+    def _sizer(self, account: Account) -> Sizer:
+        lane = self._lane
+        return Sizer(
+            lane.portfolio.sizing,
+            account=account,
+            costs=Costs(lane.execution),
             market=self._market,
             quotes=self._quotes,
             bars_per_year=self._bars_per_year(),
             max_leverage=lane.risk.max_leverage,
         )
-        return ExecutionContainer(
-            f"execution_{lane.lane_id}",
-            lane.execution,
-            scope=scope,
-            account=self._account,
-            sizer=sizer,
-            costs=costs,
-            limits=risk,
+
+    def _arrays(
+        self,
+        strategy: StrategyContainer,
+        risk: RiskContainer,
+        execution: ExecutionContainer,
+        portfolio: PortfolioContainer,
+    ) -> LaneArrays | None:
+        if not isinstance(strategy, ColumnarStrategyContainer):
+            return None
+        if not suits_arrays(self._lane, self._market):
+            return None
+        account = Account(0.0)
+        return LaneArrays(
+            self._lane,
+            market=self._market,
             quotes=self._quotes,
+            strategy=strategy,
+            risk=risk,
+            execution=execution,
+            portfolio=portfolio,
+            costs=Costs(self._lane.execution),
+            sizer=self._sizer(account),
+            account=account,
         )
 
-    def _strategy_container(self, scope: Bus) -> StrategyContainer:
+    def _strategy_container(self, events: LaneEvents) -> StrategyContainer:
         container_id = f"strategy_{self._lane.lane_id}"
         if isinstance(self._strategy, ColumnarStrategy):
             return ColumnarStrategyContainer(
                 container_id,
                 self._strategy,
-                scope=scope,
+                events=events,
                 market=self._market,
                 before=self._targets_before(),
             )
         context = BarContext(
-            scope,
+            events,
             container_id,
             account=self._account,
             market=self._market,
@@ -176,7 +209,12 @@ class LaneBuilder:
             seed=self._lane.seed,
         )
         return BarStrategyContainer(
-            container_id, self._strategy, context, scope=scope, market=self._market
+            container_id,
+            self._strategy,
+            context,
+            self._quotes,
+            events=events,
+            market=self._market,
         )
 
     def _targets_before(self) -> Mapping[str, float]:
@@ -199,12 +237,12 @@ class LaneBuilder:
             return per_year
         return per_year * data.steps / data.day_count
 
-    def _portfolio(self, scope: Bus) -> PortfolioContainer:
+    def _portfolio(self, events: LaneEvents) -> PortfolioContainer:
         container_id = f"portfolio_{self._lane.lane_id}"
         return PortfolioContainer(
             container_id,
             self._lane.portfolio,
-            scope=scope,
+            events=events,
             tracer=self._tracer(container_id),
             account=self._account,
             market=self._market,

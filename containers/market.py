@@ -115,6 +115,10 @@ class Market:
         bars = self.bars(symbol)
         return len(bars) > 0 and bool(bars.ts[0] == self.ts[0])
 
+    def first_bar(self, table: BarTable) -> int:
+        """Return the place of a block's first bar in the data, if one symbol is traded."""
+        return self.start_step + table.first_step
+
     def best_price(self, position: Position) -> float:
         """Return the best price before the window that a trailing stop of a position has seen.
 

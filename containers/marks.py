@@ -34,6 +34,25 @@ class Marks:
         for symbol, quantities in self._holdings.items():
             quantities[-1] = self._account.quantity(symbol)
 
+    def note_all(
+        self,
+        steps: NDArray[np.int64],
+        cash: NDArray[np.float64],
+        symbol: str,
+        quantity: NDArray[np.float64],
+    ) -> None:
+        """Remember the account after each of many fills of one symbol, the only one held.
+
+        Args:
+            steps: int64 (n,), step of each fill.
+            cash: float64 (n,), after it.
+            symbol: What was traded.
+            quantity: float64 (n,), units held after it, negative when short.
+        """
+        self._holdings.setdefault(symbol, [0.0] * len(self._steps)).extend(quantity.tolist())
+        self._steps.extend(steps.tolist())
+        self._cash.extend(cash.tolist())
+
     def take(
         self, start: int, stop: int
     ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from admf.containers.account import Account, Position
+from admf.containers.array_legs import Legs
 from admf.containers.bar_table import BarTable
 from admf.containers.config import (
     CarriedAccount,
@@ -17,15 +18,15 @@ from admf.containers.config import (
     StrategyConfig,
 )
 from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen
+from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
 from admf.containers.marks import Marks
 from admf.containers.metrics.history import Trade
 from admf.containers.metrics.portfolio import MetricsResult
 from admf.containers.metrics.tracer import MetricsEventTracer
 from admf.containers.times import iso_utc
+from admf.engine.batch import Batch
 from admf.engine.block import Block
-from admf.engine.bus import Bus
-from admf.engine.container import Container
 from admf.engine.results import Document
 
 __all__ = ["OpenPosition", "PortfolioContainer", "parameters_shown"]
@@ -45,13 +46,13 @@ class OpenPosition(msgspec.Struct, frozen=True):
     commission: float
 
 
-class PortfolioContainer(Container):
+class PortfolioContainer(LaneMember):
     """Owns a lane's account and the tracer of its metrics.
 
     Args:
         container_id: Id, e.g. ``portfolio_001``.
         config: Capital and sizing.
-        scope: The lane's scope.
+        events: The lane's events.
         tracer: Folds the lane's events into metrics, trades and the equity curve.
         account: Cash and positions; from now on only the portfolio changes them.
         market: The window's market data.
@@ -71,7 +72,7 @@ class PortfolioContainer(Container):
         container_id: str,
         config: PortfolioConfig,
         *,
-        scope: Bus,
+        events: LaneEvents,
         tracer: MetricsEventTracer,
         account: Account,
         market: Market,
@@ -82,7 +83,7 @@ class PortfolioContainer(Container):
         depends_on: Sequence[str] = (),
     ) -> None:
         super().__init__(
-            container_id, "portfolio", config, scope=scope, tracer=tracer, depends_on=depends_on
+            container_id, "portfolio", config, events=events, tracer=tracer, depends_on=depends_on
         )
         self.account = account
         self.lane_id = lane.lane_id
@@ -101,7 +102,7 @@ class PortfolioContainer(Container):
 
     async def on_start(self) -> None:
         """Book every fill of the lane."""
-        self.subscribe(Fill, self._on_fill)
+        self.listen(Fill, self._on_fill)
 
     async def on_release(self) -> None:
         """Remove what left memory for the time of the window."""
@@ -161,6 +162,33 @@ class PortfolioContainer(Container):
         """Take note that the lane is given up at the step it is at."""
         self.pruned_at = self._quotes.ts
 
+    def book_all(
+        self,
+        symbol: str,
+        legs: Legs,
+        batch: Batch,
+        position_ids: Sequence[str],
+        position: Position | None,
+    ) -> None:
+        """Publish and book many fills of one symbol.
+
+        Args:
+            symbol: What was traded.
+            legs: The fills.
+            batch: The events that they are, and those that led to them.
+            position_ids: Ids of the positions that they open.
+            position: The position after them, if there is one.
+        """
+        equity = legs.cash[:-1][legs.opening].tolist()
+        for entry in zip(position_ids, equity, strict=True):
+            self._metrics.entered(*entry)
+        self.events.publish_block(batch)
+        held = np.zeros(len(legs.row))
+        held[legs.opening] = (legs.sign * legs.quantity)[legs.opening]
+        self._marks.note_all(legs.row, legs.cash[1:], symbol, held)
+        cash, opened = float(legs.cash[-1]), len(position_ids)
+        self.account.settle(cash, symbol, position, opened=opened)
+
     def _on_fill(self, fill: Fill) -> None:
         opens = fill.symbol not in self.account.positions
         equity = self.account.equity(self._quotes.price) if opens else 0.0
@@ -179,9 +207,9 @@ class PortfolioContainer(Container):
                 fill.price,
                 fill.commission,
             )
-            self.scope.publish(opened, source=self.id)
+            self.publish(opened)
         elif position.quantity == 0.0:
-            self.scope.publish(self._closed(position, fill), source=self.id)
+            self.publish(self._closed(position, fill))
 
     def _closed(self, position: Position, fill: Fill) -> PositionClose:
         mae, mfe, bars_held = self._excursions(position, fill)
@@ -243,7 +271,7 @@ class PortfolioContainer(Container):
             "exposure": exposure,
             "benchmark": self._market.benchmark_closes(table)[rows],
         }
-        self.scope.publish(Block(PortfolioUpdate, columns), source=self.id)
+        self.events.publish_block(Block(PortfolioUpdate, columns), self.id)
 
     def results(self) -> Document:
         """Return metrics, trades, open positions and the equity curve of the lane."""

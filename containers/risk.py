@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from admf.containers.account import Account, Position
+from admf.containers.bar_table import BarTable
 from admf.containers.config import RiskConfig
 from admf.containers.events import (
     Fill,
@@ -15,16 +19,16 @@ from admf.containers.events import (
     Side,
     Signal,
 )
+from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Quotes
-from admf.engine.bus import Bus
-from admf.engine.container import Container
+from admf.containers.order_search import first_where
 
 __all__ = ["RiskContainer"]
 
 _TOLERANCE = 1e-9
 
 
-class RiskContainer(Container):
+class RiskContainer(LaneMember):
     """The lane's risk rules.
 
     A position gets its protective orders at the moment it is opened. They are part of the same bar:
@@ -34,7 +38,7 @@ class RiskContainer(Container):
     Args:
         container_id: Id, e.g. ``risk_001``.
         config: The rules.
-        scope: The lane's scope.
+        events: The lane's events.
         account: The lane's cash and positions, only read here.
         quotes: The lane's place in the bars.
         peak: Equity before the first bar, quote currency; the account's cash if not given.
@@ -45,13 +49,13 @@ class RiskContainer(Container):
         container_id: str,
         config: RiskConfig,
         *,
-        scope: Bus,
+        events: LaneEvents,
         account: Account,
         quotes: Quotes,
         peak: float | None = None,
         depends_on: Sequence[str] = (),
     ) -> None:
-        super().__init__(container_id, "risk", config, scope=scope, depends_on=depends_on)
+        super().__init__(container_id, "risk", config, events=events, depends_on=depends_on)
         self._rules = config
         self._account = account
         self._quotes = quotes
@@ -63,9 +67,9 @@ class RiskContainer(Container):
 
     async def on_start(self) -> None:
         """Listen to signals, and to positions that want protection."""
-        self.subscribe(Signal, self._on_signal)
-        self.subscribe(Fill, self._on_fill)
-        self.subscribe(PositionOpen, self._on_position_open)
+        self.listen(Signal, self._on_signal)
+        self.listen(Fill, self._on_fill)
+        self.listen(PositionOpen, self._on_position_open)
 
     @property
     def watches_equity(self) -> bool:
@@ -76,6 +80,12 @@ class RiskContainer(Container):
         """Return a new order id, unique in the lane."""
         self._order_id += 1
         return self._order_id
+
+    def take_order_ids(self, count: int) -> int:
+        """Return the first of as many new order ids as are needed."""
+        first = self._order_id + 1
+        self._order_id += count
+        return first
 
     def refusal(self, symbol: str, quantity: float, price: float, commission: float) -> str:
         """Return the limit that a fill would break, or an empty string.
@@ -122,6 +132,32 @@ class RiskContainer(Container):
             self._place_exit(symbol, _exit_side(position.side), "max_drawdown")
         return True
 
+    def next_step(self, table: BarTable, step: int) -> int:
+        """Return the next step from ``step`` on at whose close trading halts, if nothing is traded.
+
+        Returns:
+            ``table.steps`` if there is none in the block.
+        """
+        if not self.watches_equity or not self._account.positions:
+            return table.steps
+        peak, share = self._peak, 1 - (self._rules.max_drawdown_pct or 0.0) / 100
+
+        def halts(steps: slice) -> NDArray[np.bool_]:
+            nonlocal peak
+            equity = self._equity(table, steps)
+            peaks = np.maximum.accumulate(np.maximum(equity, peak))
+            peak = float(peaks[-1])
+            found: NDArray[np.bool_] = equity <= peaks * share
+            return found
+
+        return first_where(halts, step, table.steps)
+
+    def pass_over(self, table: BarTable, start: int, stop: int) -> None:
+        """Leave out the closes from ``start`` to before ``stop``, none of which halts trading."""
+        if self.watches_equity and start < stop:
+            steps = slice(start, stop)
+            self._peak = max(self._peak, float(self._equity(table, steps).max()))
+
     def guard_carried(self, best_price: Callable[[Position], float]) -> None:
         """Place the percentage stops of the positions that were carried into the window.
 
@@ -134,7 +170,7 @@ class RiskContainer(Container):
 
     def _on_signal(self, signal: Signal) -> None:
         if signal.action != "cancel":
-            self.scope.publish(self._order(signal), source=self.id)
+            self.publish(self._order(signal))
 
     def _order(self, signal: Signal) -> Order:
         held = self._account.quantity(signal.symbol)
@@ -227,7 +263,14 @@ class RiskContainer(Container):
             reduce_only=True,
             reason=reason,
         )
-        self.scope.publish(order, source=self.id)
+        self.publish(order)
+
+    def _equity(self, table: BarTable, steps: slice) -> NDArray[np.float64]:
+        """Return the equity at the closes of some steps, as `Account.equity` adds it up."""
+        equity = np.full(steps.stop - steps.start, self._account.cash)
+        for symbol, position in self._account.positions.items():
+            equity += position.direction * position.quantity * table.closes(symbol)[steps]
+        return equity
 
     def _price(self, name: str, symbol: str, price: float) -> float:
         return price if name == symbol else self._quotes.price(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,11 @@ from numpy.typing import NDArray
 from admf.containers.bar_table import BarTable
 from admf.containers.context import BarContext
 from admf.containers.events import Bar, Signal
-from admf.containers.market import Market
+from admf.containers.lane_events import LaneEvents, LaneMember
+from admf.containers.market import Market, Quotes
 from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
 from admf.containers.strategies.loading import user_error
-from admf.engine.bus import Bus
 from admf.engine.cancellation import CATCHABLE
-from admf.engine.container import Container
 
 __all__ = [
     "USER_ERRORS",
@@ -30,19 +30,24 @@ USER_ERRORS: tuple[type[BaseException], ...] = (*CATCHABLE, SystemExit)
 """What ends the lane of a strategy that raises it, and nothing but that lane."""
 
 
-class StrategyContainer(Container, ABC):
+class StrategyContainer(LaneMember, ABC):
     """What the lane needs of a strategy: when it wants to act, and its turn to do so.
 
     Args:
         container_id: Id, e.g. ``strategy_001``.
-        scope: The lane's scope.
+        events: The lane's events.
         market: The window's market data.
     """
 
     def __init__(
-        self, container_id: str, *, scope: Bus, market: Market, depends_on: Sequence[str] = ()
+        self,
+        container_id: str,
+        *,
+        events: LaneEvents,
+        market: Market,
+        depends_on: Sequence[str] = (),
     ) -> None:
-        super().__init__(container_id, "strategy", scope=scope, depends_on=depends_on)
+        super().__init__(container_id, "strategy", events=events, depends_on=depends_on)
         self._market = market
 
     @abstractmethod
@@ -57,6 +62,19 @@ class StrategyContainer(Container, ABC):
     def act(self, table: BarTable, row: int) -> bool:
         """Act on a closed bar; whether signals were published."""
 
+    @abstractmethod
+    def act_within(self, table: BarTable, start: int, stop: int) -> int:
+        """Act on closed bars one after the other, until signals are published.
+
+        Args:
+            table: The block.
+            start: First row.
+            stop: The row after the last.
+
+        Returns:
+            The row on which it acted; ``stop`` if on none.
+        """
+
     @property
     def targets(self) -> Mapping[str, float]:
         """The targets it asked for last, by symbol, if that is how it works."""
@@ -70,7 +88,8 @@ class BarStrategyContainer(StrategyContainer):
         container_id: Id.
         strategy: The user's strategy.
         context: What it is given.
-        scope: The lane's scope.
+        quotes: The lane's place in the bars, which moves with each of them.
+        events: The lane's events.
         market: The window's market data.
     """
 
@@ -79,14 +98,16 @@ class BarStrategyContainer(StrategyContainer):
         container_id: str,
         strategy: BarStrategy,
         context: BarContext,
+        quotes: Quotes,
         *,
-        scope: Bus,
+        events: LaneEvents,
         market: Market,
         depends_on: Sequence[str] = (),
     ) -> None:
-        super().__init__(container_id, scope=scope, market=market, depends_on=depends_on)
+        super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
         self._context = context
+        self._quotes = quotes
         self._bars: list[Bar] = []
 
     def begin(self, table: BarTable) -> None:
@@ -97,15 +118,28 @@ class BarStrategyContainer(StrategyContainer):
         """Return ``step``: every bar is seen."""
         return step
 
-    def act(self, table: BarTable, row: int) -> bool:  # noqa: ARG002 - the block is known
+    def act(self, table: BarTable, row: int) -> bool:
         """Call the strategy with one bar."""
-        bar = self._bars[row]
-        self._context.move_to(bar)
+        return self.act_within(table, row, row + 1) == row
+
+    def act_within(self, table: BarTable, start: int, stop: int) -> int:
+        """Call the strategy with one bar after the other, until it acts."""
+        context, bars, on_bar = self._context, self._bars, self._strategy.on_bar
+        steps, quotes = table.steps_of_rows, self._quotes
+        quotes.move_to(table, quotes.step, closed=True)
+        row = start
         try:
-            self._strategy.on_bar(bar, self._context)
+            for row in range(start, stop):
+                bar = bars[row]
+                quotes.step = steps[row]
+                context.move_to(bar)
+                on_bar(bar, context)
+                if context.acted:
+                    return row
         except USER_ERRORS as error:
+            bar = bars[row]
             raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error
-        return self._context.acted
+        return stop
 
 
 class ColumnarStrategyContainer(StrategyContainer):
@@ -114,7 +148,7 @@ class ColumnarStrategyContainer(StrategyContainer):
     Args:
         container_id: Id.
         strategy: The user's strategy.
-        scope: The lane's scope.
+        events: The lane's events.
         market: The window's market data.
         before: The target of each symbol before the window, NaN if it is not known.
     """
@@ -124,17 +158,18 @@ class ColumnarStrategyContainer(StrategyContainer):
         container_id: str,
         strategy: ColumnarStrategy,
         *,
-        scope: Bus,
+        events: LaneEvents,
         market: Market,
         before: Mapping[str, float],
         depends_on: Sequence[str] = (),
     ) -> None:
-        super().__init__(container_id, scope=scope, market=market, depends_on=depends_on)
+        super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
         self._before = before
         self._changes: dict[str, _Changes] = {}
-        self._due: dict[int, float] = {}
-        self._due_steps: list[int] = []
+        self._rows = np.empty(0, dtype=np.int64)
+        self._values = np.empty(0)
+        self._due: _Due | None = None
 
     @property
     def targets(self) -> Mapping[str, float]:
@@ -146,26 +181,54 @@ class ColumnarStrategyContainer(StrategyContainer):
         """Find the rows of the block at which a target changes."""
         if not self._changes:
             self._changes = {name: self._changes_of(name) for name in self._market.symbols}
-        self._due = {}
-        for symbol, changes in self._changes.items():
-            self._due.update(changes.take(table.rows_of(symbol)))
-        rows = np.array(sorted(self._due), dtype=np.int64)
-        self._due_steps = table.step_of_row[rows].tolist()
+        self._due = None
+        parts = [it.take(table.rows_of(name)) for name, it in self._changes.items()]
+        self._rows, self._values = parts[0]
+        if len(parts) > 1:
+            rows, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+            order = np.argsort(rows)
+            self._rows, self._values = rows[order], values[order]
+
+    def changes(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the changes in the rows of the block from ``start`` to before ``stop``.
+
+        Returns:
+            int64 (k,), the rows at which a target changes, and float64 (k,), the new ones.
+        """
+        first, last = np.searchsorted(self._rows, (start, stop)).tolist()
+        return self._rows[first:last], self._values[first:last]
 
     def next_step(self, table: BarTable, step: int) -> int:
         """Return the next step with a change."""
-        index = bisect_left(self._due_steps, step)
-        return self._due_steps[index] if index < len(self._due_steps) else table.steps
+        due = self._due_here(table)
+        index = bisect_left(due.steps, step)
+        return due.steps[index] if index < len(due.steps) else table.steps
 
     def act(self, table: BarTable, row: int) -> bool:
         """Publish the change of a row, if there is one."""
-        target = self._due.get(row)
+        target = self._due_here(table).targets.get(row)
         if target is None:
             return False
         ts = int(table.block.ts[row])
-        signal = Signal(ts, table.symbol[row], "target", target=target)
-        self.scope.publish(signal, source=self.id)
+        self.publish(Signal(ts, table.symbol[row], "target", target=target))
         return True
+
+    def act_within(self, table: BarTable, start: int, stop: int) -> int:
+        """Publish the first change in the rows, if there is one."""
+        rows = self._due_here(table).rows
+        index = bisect_left(rows, start)
+        if index == len(rows) or rows[index] >= stop:
+            return stop
+        self.act(table, rows[index])
+        return rows[index]
+
+    def _due_here(self, table: BarTable) -> _Due:
+        """Return the changes of the block for those who go from one to the next."""
+        if self._due is None:
+            rows = self._rows.tolist()
+            steps = table.step_of_row[self._rows].tolist()
+            self._due = _Due(rows, steps, dict(zip(rows, self._values.tolist(), strict=True)))
+        return self._due
 
     def _changes_of(self, symbol: str) -> _Changes:
         bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
@@ -178,6 +241,14 @@ class ColumnarStrategyContainer(StrategyContainer):
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
         return _Changes(targets, before)
+
+
+class _Due(NamedTuple):
+    """The changes of a block: their rows, their steps, and the new target by row."""
+
+    rows: list[int]
+    steps: list[int]
+    targets: dict[int, float]
 
 
 class _Changes:
@@ -200,13 +271,13 @@ class _Changes:
         self._values = values[changed]
         self._next_bar = 0
 
-    def take(self, rows: NDArray[np.int64]) -> dict[int, float]:
-        """Return row -> new target for the next bars of the symbol, which are in ``rows``."""
+    def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return rows and new targets for the next bars of the symbol, which are in ``rows``."""
         edges = (self._next_bar, self._next_bar + len(rows))
-        start, stop = np.searchsorted(self._bars, edges)
+        start, stop = np.searchsorted(self._bars, edges).tolist()
         at = rows[self._bars[start:stop] - self._next_bar]
         self._next_bar += len(rows)
-        return dict(zip(at.tolist(), self._values[start:stop].tolist(), strict=True))
+        return at, self._values[start:stop]
 
 
 def _check_targets(targets: NDArray[np.float64], bars: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from threading import get_ident
 from typing import NoReturn, TypeAlias
 
@@ -10,13 +10,14 @@ import anyio
 import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
-from admf.engine.block import Block
+from admf.engine.batch import Batch
+from admf.engine.block import Block, event_class
 from admf.engine.cancellation import cancellations
 from admf.engine.delivery import DeadLetter
 from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
-from admf.engine.events import Event, Published, event_name
+from admf.engine.events import Envelope, Event, Published, event_name
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
@@ -112,6 +113,44 @@ class Bus(Dispatcher):
         from anyio import from_thread  # rarely needed, and slow to import
 
         return from_thread.run_sync(self.publish, event, source, token=self._root._loop)
+
+    def record(self, event: Published | Batch, source: str = "", cause: int | None = None) -> int:
+        """Number an event and show it to the tracers, but to no handler; return its number.
+
+        For those who hand their events on by themselves, once `reaches_others` has said that there
+        is nobody else. Nothing may wait on the bus meanwhile.
+
+        Args:
+            event: The fact; of a block or batch, each event takes a number.
+            source: Id of the publisher; a batch has its own.
+            cause: Number of the event that it follows from; that being handled now if not given.
+
+        Raises:
+            BusError: Events wait on this bus, which come first.
+            HandlerError: A tracer raised.
+        """
+        if self._queue:
+            raise BusError(f"{self!r} cannot record {event!r} while other events wait on it")
+        first = self._seq + 1
+        self._seq += 1 if isinstance(event, Event) else len(event)
+        self._published = self._seq
+        cause = self.cause if cause is None else cause
+        if isinstance(event, Batch):
+            self._record_batch(event, first, cause)
+        else:
+            self._show(Envelope(first, cause, source, event), event_class(event))
+        return first
+
+    def reaches_others(
+        self, types: Iterable[type[Event]], own: Collection[Subscription] = ()
+    ) -> bool:
+        """Whether events published here would reach any handler but those of ``own``.
+
+        Args:
+            types: Classes of the events, subclasses included.
+            own: Subscriptions that do not count.
+        """
+        return bool(self._children) or self._table.reaches_others(types, own)
 
     def advance(self, process: Iterator[None], cause: int | None = None) -> None:
         """Resume an iterator each time everything published so far has been handled.

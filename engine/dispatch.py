@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from inspect import isawaitable
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from time import monotonic
 from typing import Any
 
+from admf.engine.batch import Batch
 from admf.engine.block import event_class, is_block, last_ts
 from admf.engine.cancellation import CATCHABLE, is_cancelled
 from admf.engine.causation import Suspended, begin, resume
 from admf.engine.delivery import FROM_ABOVE, Delivery, Exported, QueueItem, TableChange, Target
-from admf.engine.errors import WindowError
-from admf.engine.events import Dropped, Envelope, event_name
+from admf.engine.errors import HandlerError, WindowError
+from admf.engine.events import Dropped, Envelope, Event, event_name
 from admf.engine.queues import BoundedQueue, weight
-from admf.engine.routes import Recorder, Route
+from admf.engine.routes import BatchRecorder, Recorder, Route, matches
 from admf.engine.scope import Scope
 from admf.engine.subscription import Subscription
 
@@ -183,6 +184,29 @@ class Dispatcher(Scope):
             name = event_name(event_class(envelope.event))
             self._fail(type(recorder).__qualname__, name, envelope.seq, error)
 
+    def _show(self, envelope: Envelope, cls: type[Event]) -> None:
+        """Show an event that goes to no handler to the tracers; see `Bus.record`."""
+        for recorder in self._table.route(cls).recorders:
+            try:
+                recorder.record(envelope)
+            except CATCHABLE as error:
+                who, what = type(recorder).__qualname__, event_name(cls)
+                raise HandlerError(who, envelope.seq, what, error) from error
+
+    def _record_batch(self, batch: Batch, first: int, cause: int) -> None:
+        """Show a batch to the tracers, as a whole to those that take it so."""
+        found = (self._table.route(block.cls).recorders for block in batch.blocks)
+        for recorder in dict.fromkeys(chain.from_iterable(found)):
+            try:
+                if isinstance(recorder, BatchRecorder):
+                    recorder.record_batch(batch, first, cause)
+                else:
+                    _record_one_by_one(recorder, batch, first, cause)
+            except CATCHABLE as error:
+                raise HandlerError(
+                    type(recorder).__qualname__, first, repr(batch), error
+                ) from error
+
     def _offer(
         self, subscription: Subscription, payload: Any, envelope: Envelope, offset: int
     ) -> Awaitable[None] | None:
@@ -310,3 +334,10 @@ class Dispatcher(Scope):
         if child.failure is not None and child._idle:
             child._end()
             self._disown(child)
+
+
+def _record_one_by_one(recorder: Recorder, batch: Batch, first: int, cause: int) -> None:
+    """Show those events of a batch that a tracer wants, as single events."""
+    for envelope in batch.envelopes(first, cause):
+        if matches(event_class(envelope.event), recorder.types):
+            recorder.record(envelope)

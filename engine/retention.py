@@ -13,11 +13,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Annotated, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 from msgspec import Meta
 
+from admf.engine.batch import Batch
 from admf.engine.block import Block
 from admf.engine.errors import RegistryError, did_you_mean
 from admf.engine.events import Envelope, Event, event_name
@@ -35,6 +36,7 @@ __all__ = [
     "PolicyFactory",
     "RetentionPolicy",
     "SlidingWindow",
+    "TakesBatches",
     "TraceStore",
     "TracingConfig",
     "TradeComplete",
@@ -95,6 +97,15 @@ class RetentionPolicy(Protocol):
 
     def size_bytes(self) -> int:
         """Estimate the memory of what is kept, at a cost that does not grow with it."""
+        ...
+
+
+@runtime_checkable
+class TakesBatches(Protocol):
+    """A `RetentionPolicy` that takes a batch without having it made into single events."""
+
+    def observe_batch(self, batch: Batch) -> None:
+        """Take a batch; the outcome is that of its single events in their order."""
         ...
 
 

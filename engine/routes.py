@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, Protocol, runtime_checkable
 
+from admf.engine.batch import Batch
 from admf.engine.block import is_block
 from admf.engine.events import Envelope, Event, Published
 from admf.engine.subscription import Handler, Subscription
 
-__all__ = ["Recorder", "Route", "RoutingTable", "matches"]
+__all__ = ["BatchRecorder", "Recorder", "Route", "RoutingTable", "matches"]
 
 
 CALLS_UNTIMED = 256
@@ -27,6 +29,18 @@ class Recorder(Protocol):
 
     def record(self, envelope: Envelope) -> None:
         """Take in an event or block before any handler sees it."""
+        ...
+
+
+@runtime_checkable
+class BatchRecorder(Protocol):
+    """A `Recorder` that takes a batch without having it made into single events."""
+
+    def record_batch(self, batch: Batch, first: int, cause: int) -> None:
+        """Take in a batch; ``first`` is the number of its first event.
+
+        ``cause`` is the number of what caused the events that follow from none in the batch.
+        """
         ...
 
 
@@ -149,6 +163,21 @@ class RoutingTable:
             route = Route(cls, self._subscriptions, self._recorders, exported=exported)
             self._routes[cls] = route
         return route
+
+    def reaches_others(self, types: Iterable[type[Event]], own: Container[Subscription]) -> bool:
+        """Whether events of these types, or of subclasses, go to any but ``own`` subscriptions."""
+        classes = tuple(types)
+        wanted = (
+            *self._exports,
+            *chain.from_iterable(item.types for item in self._subscriptions if item not in own),
+        )
+        return any(
+            issubclass(it, classes) or issubclass(cls, it) for it in wanted for cls in classes
+        )
+
+    def recorders(self, cls: type[Event]) -> tuple[Recorder, ...]:
+        """Return the tracers that want events of a concrete class."""
+        return self.route(cls).recorders
 
     def add(self, subscription: Subscription) -> None:
         """Let a subscription take part from now on."""

@@ -7,11 +7,12 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from admf.engine.batch import Batch
 from admf.engine.block import Block
 from admf.engine.errors import Problem, RegistryError, did_you_mean
 from admf.engine.events import Envelope, Event, EventRegistry, event_name
 from admf.engine.journal import Journal
-from admf.engine.retention import RetentionPolicy
+from admf.engine.retention import RetentionPolicy, TakesBatches
 from admf.engine.trace_log import EventLog
 
 __all__ = ["EventTracer", "Sink", "TraceEnd", "TracerSummary", "resolve_types"]
@@ -115,9 +116,7 @@ class EventTracer:
             cls, count = event.cls, len(event)
         else:
             cls, count = type(event), 1
-        route = self._routes.get(cls)
-        if route is None:
-            route = self._routes[cls] = self._route(cls)
+        route = self._routes.get(cls) or self._new_route(cls)
         for fold in route.folds:
             fold(event)
         name = route.traced_as
@@ -126,6 +125,30 @@ class EventTracer:
             self.policy.observe(envelope)
         if route.log is not None:
             route.log(envelope)
+
+    def record_batch(self, batch: Batch, first: int, cause: int) -> None:
+        """Take a batch, with the same outcome as its single events one after the other.
+
+        Args:
+            batch: The events.
+            first: Sequence number of the first.
+            cause: Sequence number of what caused those that follow from none in the batch.
+        """
+        routes = [self._routes.get(it.cls) or self._new_route(it.cls) for it in batch.blocks]
+        for block, route in zip(batch.blocks, routes, strict=True):
+            for fold in route.folds:
+                fold(block)
+            name = route.traced_as
+            if name is not None:
+                self._by_type[name] = self._by_type.get(name, 0) + len(block)
+        self._observe(batch, first, cause)
+        logs = [route.log for route in routes]
+        if any(logs):
+            codes: list[int] = batch.order.tolist()
+            for code, envelope in zip(codes, batch.envelopes(first, cause), strict=True):
+                log = logs[code]
+                if log is not None:
+                    log(envelope)
 
     def summary(self) -> TracerSummary:
         """Return the counts up to now."""
@@ -155,6 +178,18 @@ class EventTracer:
         """Estimate the memory of what is kept, at a cost that does not grow with it."""
         return self.policy.size_bytes() + (0 if self._log is None else self._log.size_bytes())
 
+    def _observe(self, batch: Batch, first: int, cause: int) -> None:
+        """Show the traced events of a batch to the policy, as a whole if it takes them so."""
+        traced = batch.of(self._traced)
+        if traced is None:
+            return
+        if isinstance(self.policy, TakesBatches):
+            self.policy.observe_batch(traced)
+            return
+        for envelope in batch.envelopes(first, cause):
+            if isinstance(envelope.event, self._traced):
+                self.policy.observe(envelope)
+
     def _complete_log(self) -> None:
         log = cast("EventLog", self._log)
         kept = self.policy.retained() if log.store == "retained" else ()
@@ -162,12 +197,13 @@ class EventTracer:
         elsewhere = {name: n for name, n in sorted(self._by_type.items()) if name not in logged}
         log.complete(kept, TraceEnd(elsewhere))
 
-    def _route(self, cls: type[Event]) -> _Route:
-        return _Route(
+    def _new_route(self, cls: type[Event]) -> _Route:
+        route = self._routes[cls] = _Route(
             folds=tuple(sink.fold for sink in self._sinks if issubclass(cls, tuple(sink.types))),
             traced_as=event_name(cls) if issubclass(cls, self._traced) else None,
             log=self._log.record if self._log and issubclass(cls, self._logged) else None,
         )
+        return route
 
 
 def resolve_types(

@@ -292,7 +292,7 @@ class Stretch:
         return _joined(self.path, name)
 
 
-_NO_RESULT_DEPENDS_ON = frozenset({"data", "block_size"})
+_NO_RESULT_DEPENDS_ON = frozenset({"data", "block_size", "dispatch"})
 """Of a window's settings; that the data are the same is for the run to see to."""
 
 

@@ -15,6 +15,7 @@ from admf.containers.metrics.history import EquityHistory, Trade, TradeHistory
 from admf.containers.metrics.portfolio import MetricsResult, PortfolioMetrics
 from admf.containers.metrics.return_blocks import ReturnBlocks
 from admf.containers.metrics.series import SeriesHistory
+from admf.engine.batch import Batch
 from admf.engine.events import Envelope, Event
 from admf.engine.overflow import Overflow, OverflowFile
 from admf.engine.retention import RetentionPolicy, TracingConfig
@@ -116,6 +117,11 @@ class MetricsEventTracer(EventTracer):
         """Take an event or a block; what the metrics were before is forgotten."""
         self._found = None
         super().record(envelope)
+
+    def record_batch(self, batch: Batch, first: int, cause: int) -> None:
+        """Take a batch; what the metrics were before is forgotten."""
+        self._found = None
+        super().record_batch(batch, first, cause)
 
     def entered(self, position_id: str, equity: float) -> None:
         """Take note of the equity just before a position was entered, which no event tells."""

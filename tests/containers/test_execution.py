@@ -12,6 +12,7 @@ from admf.containers.costs import Costs
 from admf.containers.events import Cancel, Fill, Order, PositionClose, PositionOpen, Reject
 from admf.containers.execution import ExecutionContainer
 from admf.containers.features import FeatureStore
+from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Market, Quotes
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.orders import BarPrices
@@ -549,7 +550,7 @@ async def filled(order: Order, held: float) -> list[tuple[str, float]]:
     execution = ExecutionContainer(
         "execution",
         ExecutionConfig(),
-        scope=bus,
+        events=LaneEvents(bus),
         account=account,
         sizer=sizer,
         costs=costs,

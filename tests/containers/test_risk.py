@@ -10,6 +10,7 @@ from admf.containers.account import Account
 from admf.containers.config import RiskConfig
 from admf.containers.events import Order, PositionOpen
 from admf.containers.features import FeatureStore
+from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Market, Quotes
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.risk import RiskContainer
@@ -198,7 +199,11 @@ async def test_a_position_that_another_container_opened_is_protected_too() -> No
     market = Market(data, FeatureStore(data), start_step=0, stop_step=1)
     quotes.move_to(market.table(data.block(0, 1)), 0, closed=False)
     risk = RiskContainer(
-        "risk", RiskConfig(stop_loss_pct=5.0), scope=bus, account=Account(1_000), quotes=quotes
+        "risk",
+        RiskConfig(stop_loss_pct=5.0),
+        events=LaneEvents(bus),
+        account=Account(1_000),
+        quotes=quotes,
     )
     await risk.start()
     placed: list[Order] = []

@@ -1,0 +1,148 @@
+"""What the containers of a lane tell each other: over their bus, or from hand to hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from admf.containers.events import (
+    Cancel,
+    Fill,
+    Order,
+    PortfolioUpdate,
+    PositionClose,
+    PositionOpen,
+    Reject,
+    Signal,
+)
+from admf.engine.batch import Batch
+from admf.engine.block import Block
+from admf.engine.bus import Bus
+from admf.engine.container import Container
+from admf.engine.events import Event
+from admf.engine.subscription import Subscription
+from admf.engine.tracer import EventTracer
+
+__all__ = ["LaneEvents", "LaneMember"]
+
+E = TypeVar("E", bound=Event)
+
+LANE_TYPES: tuple[type[Event], ...] = (
+    Signal,
+    Order,
+    Reject,
+    Cancel,
+    Fill,
+    PositionOpen,
+    PositionClose,
+    PortfolioUpdate,
+)
+
+
+class LaneEvents:
+    """The way of a lane's own events to its containers and tracers.
+
+    Over the bus, an event reaches everybody who subscribed before the next one is made. If nobody
+    but the lane's own containers did, they are told `directly`: by plain calls, in the same order
+    and with the same numbers and causes, at a tenth of the cost. The tracers see no difference.
+
+    Args:
+        scope: The lane's bus.
+        directly: Whether events may be handed on directly; if not, all go over the bus.
+    """
+
+    def __init__(self, scope: Bus, *, directly: bool = True) -> None:
+        self.scope = scope
+        self.direct = False
+        self._directly = directly
+        self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}
+        self._own: list[Subscription] = []
+        self._queue: deque[tuple[Event, int, str]] = deque()
+        self._cause = 0
+
+    def add(self, cls: type[E], handler: Callable[[E], None], subscription: Subscription) -> None:
+        """Let one of the lane's containers have events of a class, either way."""
+        self._handlers.setdefault(cls, []).append(handler)
+        self._own.append(subscription)
+
+    def begin(self) -> bool:
+        """Decide which way the next events take; return whether it is the direct one."""
+        self.direct = self._directly and not self.scope.reaches_others(LANE_TYPES, self._own)
+        self._cause = self.scope.cause
+        return self.direct
+
+    def end(self) -> None:
+        """Send what comes after these events over the bus."""
+        self.direct = False
+
+    def publish(self, event: Event, source: str) -> None:
+        """Tell an event, once all that was told before has reached everybody."""
+        if self.direct:
+            self._queue.append((event, self._cause, source))
+        else:
+            self.scope.publish(event, source=source)
+
+    def publish_block(self, block: Block[Any] | Batch, source: str = "") -> None:
+        """Tell events that none of the lane's own containers waits for."""
+        if self.direct:
+            self.settle()  # what was published before comes before
+            self.scope.record(block, source)
+        elif isinstance(block, Block):
+            self.scope.publish(block, source=source)
+
+    def settle(self) -> None:
+        """Hand on directly what was published, and what that leads to."""
+        queue, record, handlers, outer = self._queue, self.scope.record, self._handlers, self._cause
+        try:
+            while queue:
+                event, cause, source = queue.popleft()
+                self._cause = record(event, source, cause)
+                for handle in handlers.get(type(event), ()):
+                    handle(event)
+        finally:
+            self._cause = outer
+
+    def give_up(self) -> None:
+        """Show what was published to the tracers, but to no container any more."""
+        while self._queue:
+            event, cause, source = self._queue.popleft()
+            self.scope.record(event, source, cause)
+
+
+class LaneMember(Container):
+    """A container of a lane.
+
+    Args:
+        container_id: Names the container, its results file and its source on the bus.
+        role: What it does.
+        config: Its settings.
+        events: The lane's events.
+        tracer: Records them.
+        depends_on: Ids of the containers that must be running before this one starts.
+    """
+
+    def __init__(
+        self,
+        container_id: str,
+        role: str,
+        config: msgspec.Struct | None = None,
+        *,
+        events: LaneEvents,
+        tracer: EventTracer | None = None,
+        depends_on: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            container_id, role, config, scope=events.scope, tracer=tracer, depends_on=depends_on
+        )
+        self.events = events
+
+    def publish(self, event: Event) -> None:
+        """Tell the lane an event."""
+        self.events.publish(event, self.id)
+
+    def listen(self, cls: type[E], handler: Callable[[E], None]) -> None:
+        """Have each event of a class in the lane, until the release."""
+        self.events.add(cls, handler, self.subscribe(cls, handler))
