@@ -23,9 +23,6 @@ __all__ = ["LaneContainer"]
 STEPS_PER_TURN = 16
 """Time steps that may pass without events before the bus gets to look at the clock."""
 
-BARS_PER_TURN = 512
-"""Bars that a strategy may see in a row before it does, about a millisecond."""
-
 
 class LaneContainer(Container):
     """Gives the containers of a lane their turns, time step by time step.
@@ -149,29 +146,25 @@ class LaneContainer(Container):
     def _walk_directly(self, table: BarTable, start: int, stop: int) -> Iterator[None]:
         step = start
         while step < stop:
-            for _ in range(STEPS_PER_TURN):
-                step = self._next_turn(table, step, stop)
-                if step >= stop:
-                    return
-            yield
+            step = self._next_turn(table, step, stop)
+            if self.scope.must_rest:
+                yield
 
     def _next_turn(self, table: BarTable, step: int, stop: int) -> int:
         """Go on to where something happens, let it happen, and return the step that follows."""
         due = min(self._execution.next_step(table, step), self._risk.next_step(table, step), stop)
-        end = min(due, step + BARS_PER_TURN)
-        row, last = table.first_row(step), table.first_row(end)
-        acted = self._strategy.act_within(table, row, last)
-        if acted < last:
-            return self._act(table, step, acted)
-        self._pass_over(table, step, end)
-        if end < due or due == stop:
-            return end
+        row = self._strategy.act_within(table, table.first_row(step), table.first_row(due))
+        if row < table.first_row(due):
+            return self._end_step(table, step, row)
+        self._pass_over(table, step, due)
+        if due == stop:
+            return stop
         self._do(self._open(table, due))
         self._do(self._close(table, due, table.rows(due)))
         return due + 1
 
-    def _act(self, table: BarTable, since: int, row: int) -> int:
-        """End the step at a row of which the strategy has acted; return the one after it."""
+    def _end_step(self, table: BarTable, since: int, row: int) -> int:
+        """End the step of the last row that the strategy has seen, and return the one after it."""
         step = table.steps_of_rows[row]
         self._execution.pass_over(table, since, step + 1)
         self._risk.pass_over(table, since, step)

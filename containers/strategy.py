@@ -30,6 +30,10 @@ USER_ERRORS: tuple[type[BaseException], ...] = (*CATCHABLE, SystemExit)
 """What ends the lane of a strategy that raises it, and nothing but that lane."""
 
 
+BARS_PER_LOOK = 16
+"""Bars that a strategy sees between two looks at the clock."""
+
+
 class StrategyContainer(LaneMember, ABC):
     """What the lane needs of a strategy: when it wants to act, and its turn to do so.
 
@@ -64,7 +68,7 @@ class StrategyContainer(LaneMember, ABC):
 
     @abstractmethod
     def act_within(self, table: BarTable, start: int, stop: int) -> int:
-        """Act on closed bars one after the other, until signals are published.
+        """Act on closed bars one after the other, until signals are published or time is up.
 
         Args:
             table: The block.
@@ -72,7 +76,7 @@ class StrategyContainer(LaneMember, ABC):
             stop: The row after the last.
 
         Returns:
-            The row on which it acted; ``stop`` if on none.
+            The last row that was seen; ``stop`` if all were and no signal was published.
         """
 
     @property
@@ -120,12 +124,13 @@ class BarStrategyContainer(StrategyContainer):
 
     def act(self, table: BarTable, row: int) -> bool:
         """Call the strategy with one bar."""
-        return self.act_within(table, row, row + 1) == row
+        self.act_within(table, row, row + 1)
+        return self._context.acted
 
     def act_within(self, table: BarTable, start: int, stop: int) -> int:
         """Call the strategy with one bar after the other, until it acts."""
         context, bars, on_bar = self._context, self._bars, self._strategy.on_bar
-        steps, quotes = table.steps_of_rows, self._quotes
+        steps, quotes, look_at = table.steps_of_rows, self._quotes, start + BARS_PER_LOOK - 1
         quotes.move_to(table, quotes.step, closed=True)
         row = start
         try:
@@ -136,6 +141,10 @@ class BarStrategyContainer(StrategyContainer):
                 on_bar(bar, context)
                 if context.acted:
                     return row
+                if row == look_at:
+                    if self.scope.must_rest:
+                        return row
+                    look_at += BARS_PER_LOOK
         except USER_ERRORS as error:
             bar = bars[row]
             raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error

@@ -55,7 +55,8 @@ class Batch:
     def __iter__(self) -> Iterator[Event]:
         """Yield the single events in their order."""
         streams: list[Iterator[Event]] = [iter(block) for block in self.blocks]
-        return (next(streams[code]) for code in self.order.tolist())
+        codes: list[int] = self.order.tolist()
+        return (next(streams[code]) for code in codes)
 
     def envelopes(self, first: int, cause: int) -> Iterator[Envelope]:
         """Yield the single events as a bus would number them.
@@ -65,7 +66,8 @@ class Batch:
             cause: Sequence number of what caused those that follow from none in the batch.
         """
         causes = [-1] * len(self) if self.causes is None else self.causes.tolist()
-        rows = zip(self, self.order.tolist(), causes, strict=True)
+        codes: list[int] = self.order.tolist()
+        rows = zip(self, codes, causes, strict=True)
         for seq, (event, code, before) in enumerate(rows, first):
             told = cause if before < 0 else first + before
             yield Envelope(seq, told, self.sources[code], event)

@@ -141,6 +141,11 @@ class Bus(Dispatcher):
             self._show(Envelope(first, cause, source, event), event_class(event))
         return first
 
+    @property
+    def must_rest(self) -> bool:
+        """Whether it is time for a process to yield, so that the host's event loop can run."""
+        return self._drive.must_rest
+
     def reaches_others(
         self, types: Iterable[type[Event]], own: Collection[Subscription] = ()
     ) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from admf.engine.encoding import iter_json
 from admf.engine.errors import MissingFileError, StorageError, TornFileError
+from admf.engine.held import HeldStorage
 from admf.engine.local_folder import LocalFolder
 from admf.engine.packing import SUFFIXES, Compression, Packer, whole_text
 from admf.engine.storage import Storage
@@ -20,6 +21,7 @@ __all__ = [
     "DocumentHead",
     "FileRecord",
     "find_document",
+    "hold_document",
     "is_whole",
     "read_document",
     "read_document_from",
@@ -71,6 +73,39 @@ async def write_document(
     texts = iter_json({"schema_version": SCHEMA_VERSION, **body}, storage.locate(path))
     await storage.write_atomic(path, _packed(texts, packer))
     return FileRecord(name, packer.size, packer.sha256)
+
+
+async def hold_document(
+    storage: HeldStorage,
+    folder: str,
+    name: str,
+    body: Mapping[str, object],
+    compression: Compression = "none",
+) -> Callable[[], FileRecord]:
+    """Put a document in memory as it is, to be encoded when somebody reads it.
+
+    Args:
+        storage: Where to keep it.
+        folder: As for `write_document`.
+        name: Likewise.
+        body: Likewise; what is in it must not change any more.
+        compression: Likewise.
+
+    Returns:
+        What returns the record of the file, and has it encoded for that.
+    """
+    name += SUFFIXES[compression]
+    path = f"{folder}/{name}"
+    held = [{"schema_version": SCHEMA_VERSION, **body}]
+
+    def encode() -> bytes:
+        return b"".join(_packed(iter_json(held.pop(), path), Packer(compression)))
+
+    def record() -> FileRecord:
+        return _record(name, storage.peek(path) or b"")
+
+    await storage.hold(path, encode)
+    return record
 
 
 def _packed(texts: Iterable[bytes], packer: Packer) -> Iterator[bytes]:
@@ -130,9 +165,11 @@ async def record_of(storage: Storage, folder: str, name: str) -> FileRecord:
     Raises:
         StorageError: It cannot be read.
     """
-    content = await storage.read(f"{folder}/{name}")
-    digest = await to_thread.run_sync(hashlib.sha256, content)
-    return FileRecord(name, len(content), digest.hexdigest())
+    return await to_thread.run_sync(_record, name, await storage.read(f"{folder}/{name}"))
+
+
+def _record(name: str, content: bytes) -> FileRecord:
+    return FileRecord(name, len(content), hashlib.sha256(content).hexdigest())
 
 
 async def is_whole(storage: Storage, folder: str, file: FileRecord) -> bool:

@@ -63,7 +63,7 @@ class Drive:
 
     async def keep_pace(self) -> None:
         """Yield to the event loop if it is time."""
-        if monotonic() >= self.deadline:
+        if self.must_rest:
             await self.rest()
 
     async def rest(self) -> None:
@@ -75,6 +75,11 @@ class Drive:
         async with self._turnstile:
             await anyio.lowlevel.checkpoint()
             self.deadline = monotonic() + self.max_block_s
+
+    @property
+    def must_rest(self) -> bool:
+        """Whether it is time to yield to the event loop; looks at the clock."""
+        return monotonic() >= self.deadline
 
     def look(self) -> bool:
         """Look at the clock, and return whether the time since the last look was short."""

@@ -13,7 +13,7 @@ record of a folder with windows below it lists their records too, so that of a p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
@@ -26,12 +26,14 @@ from admf.engine.documents import (
     DocumentHead,
     FileRecord,
     find_document,
+    hold_document,
     read_document,
     record_of,
     write_document,
 )
 from admf.engine.errors import ResultExistsError, StorageError, TornFileError, UnsafeIdError
 from admf.engine.files import temporary_name
+from admf.engine.held import HeldStorage
 from admf.engine.ids import UniqueIds, check_id, check_id_path
 from admf.engine.journal import Journal
 from admf.engine.lock import LOCK_FOLDER
@@ -219,7 +221,7 @@ class WindowResults:
         self.path = path
         self._compression: Compression = compression
         self._ids = UniqueIds("container id")
-        self._files: dict[str, FileRecord] = {}
+        self._files: dict[str, FileRecord | Callable[[], FileRecord]] = {}
         self._committed: FileRecord | None = None
 
     @property
@@ -239,7 +241,13 @@ class WindowResults:
         body = {"container_id": container_id, **document.body}
         if document.trace is not None:
             await self._keep_trace(container_id, document.trace)
-        await self._write(results_path(container_id), body)
+        path = results_path(container_id)
+        if isinstance(self._storage, HeldStorage):
+            self._files[path] = await hold_document(
+                self._storage, self.path, path, body, self._compression
+            )
+        else:
+            await self._write(path, body)
 
     async def write(self, name: str, body: Mapping[str, object]) -> None:
         """Write another file of the window, e.g. ``all_trades.json``.
@@ -286,12 +294,21 @@ class WindowResults:
             summary: What it says besides.
             windows: The commit records of the windows below this folder; see `record_below`.
         """
-        files = [self._files[path] for path in sorted(self._files)]
-        body = {**summary, "files": files, "windows": iter(windows)}
+        files = (self._files[path] for path in sorted(self._files))
+        records = (it if isinstance(it, FileRecord) else it() for it in files)
+        if isinstance(self._storage, HeldStorage):
+            body = {**summary, "files": records, "windows": list(windows)}
+            await hold_document(self._storage, self.path, COMMIT_FILE, body)
+            return
+        body = {**summary, "files": records, "windows": iter(windows)}
         self._committed = await write_document(self._storage, self.path, COMMIT_FILE, body)
 
     def record_below(self, above: WindowResults) -> FileRecord | None:
-        """Return the commit record, as one in a folder above tells of it; None without one."""
+        """Return the commit record, as one in a folder above tells of it.
+
+        Returns:
+            None if there is none, or if it stays in memory.
+        """
         if self._committed is None:
             return None
         folder = self.path.removeprefix(f"{above.path}/")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from admf.engine.held import HeldStorage
+from admf.engine.result_names import container_of
 from admf.engine.storage import Storage
 from admf.sequences.sequencer import PhaseEnd
+from admf.workflows.held_results import LazyMapping, LazySequence
 from admf.workflows.outcome import PhaseData, PhaseSummary
 from admf.workflows.phase_watch import PhaseWatch
 
@@ -72,29 +76,47 @@ async def phase_data(
 ) -> PhaseData:
     """Return what a phase left in memory.
 
+    What a `HeldStorage` has stays there, undecoded, until somebody asks for it.
+
     Args:
         storage: Holds its files.
         folder: Its folder there.
         aggregate: Its aggregate metrics.
     """
-    files: dict[str, Any] = {
-        path.removeprefix(f"{folder}/"): msgspec.json.decode(await storage.read(path))
-        for path in await storage.list_files(folder)
-    }
-    portfolios = {
-        name: document for name, document in files.items() if document.get("role") == "portfolio"
-    }
+    names = [path.removeprefix(f"{folder}/") for path in await storage.list_files(folder)]
+    read: Callable[[str], bytes]
+    if isinstance(storage, HeldStorage):
+        read = partial(_peeked, storage, folder)
+    else:
+        read = {name: await storage.read(f"{folder}/{name}") for name in names}.__getitem__
+    files = LazyMapping[Any](lambda: names, lambda name: msgspec.json.decode(read(name)))
+    portfolios = [name for name in names if container_of(name) is not None]
+
+    def with_curve() -> list[str]:
+        return [
+            name for name in _traded(files, portfolios) if files[name]["equity_curve"] is not None
+        ]
+
     return PhaseData(
         aggregate_metrics=aggregate or {},
-        trades=[
-            {"portfolio": name, **trade}
-            for name, document in portfolios.items()
-            for trade in document["trades"]
-        ],
-        equity_curves={
-            name: document["equity_curve"]
-            for name, document in portfolios.items()
-            if document["equity_curve"] is not None
-        },
+        trades=LazySequence(lambda: _trades(files, portfolios)),
+        equity_curves=LazyMapping(with_curve, lambda name: files[name]["equity_curve"]),
         files=files,
     )
+
+
+def _peeked(storage: HeldStorage, folder: str, name: str) -> bytes:
+    return storage.peek(f"{folder}/{name}") or b"null"
+
+
+def _traded(files: Mapping[str, Any], containers: Iterable[str]) -> Iterator[str]:
+    """Yield the names of those containers' files that are portfolios."""
+    return (name for name in containers if files[name].get("role") == "portfolio")
+
+
+def _trades(files: Mapping[str, Any], containers: Iterable[str]) -> list[dict[str, Any]]:
+    return [
+        {"portfolio": name, **trade}
+        for name in _traded(files, containers)
+        for trade in files[name]["trades"]
+    ]

@@ -11,9 +11,9 @@ import anyio
 
 from admf.containers.market_data import MarketData
 from admf.engine.errors import AdmfError, ConfigError, StorageError
+from admf.engine.held import HeldStorage
 from admf.engine.memory_guard import MemoryGuard
 from admf.engine.results import ResultStore
-from admf.engine.storage import MemoryStorage
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import PhaseEnd, Sequencer
 from admf.workflows.inputs import with_inputs
@@ -82,7 +82,7 @@ class Study:
         self._sequencer = sequencer
         self._store = store
         self._guard = memory
-        self._memory = MemoryStorage()
+        self._memory = HeldStorage()
         self._memory_store = ResultStore(self._memory, folder)
         self._tiered_store = ResultStore(memory.storage, folder)
         self._prefix = prefix

@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO, TypeAlias
 import msgspec
 
 from admf.engine.errors import AdmfError, ConfigError, StorageError
+from admf.workflows.held_results import plain
 
 __all__ = [
     "can_draw",
@@ -47,7 +48,8 @@ def write_out(text: str) -> None:
 
 def write_json(document: Any) -> None:
     """Write a document to standard output, indented."""
-    write_out(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    text = msgspec.json.encode(document, enc_hook=plain)
+    write_out(msgspec.json.format(text, indent=2).decode() + "\n")
 
 
 def write_error(text: str) -> None:
