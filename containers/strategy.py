@@ -16,6 +16,7 @@ from admf.containers.events import Bar, Signal
 from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
 from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
+from admf.containers.strategies.exposure import first_known
 from admf.containers.strategies.loading import user_error
 from admf.engine.cancellation import CATCHABLE
 
@@ -272,11 +273,17 @@ class _Changes:
     """
 
     def __init__(self, targets: NDArray[np.float64], before: float) -> None:
-        wanted = np.flatnonzero(~np.isnan(targets))
-        values = targets[wanted]
+        first = first_known(targets)
+        if first >= 0:
+            values, bars = targets[first:], None
+        else:
+            bars = np.flatnonzero(~np.isnan(targets))
+            values, first = targets[bars], 0
         self.last = float(values[-1]) if len(values) else before
-        changed = values != np.concatenate(([before], values[:-1]))
-        self._bars = wanted[changed]
+        changed = np.flatnonzero(values[1:] != values[:-1]) + 1
+        if len(values) and values[0] != before:
+            changed = np.concatenate(([0], changed))
+        self._bars = changed + first if bars is None else bars[changed]
         self._values = values[changed]
         self._next_bar = 0
 

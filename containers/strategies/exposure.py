@@ -7,7 +7,17 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TIE", "Mode", "Trigger", "between", "crossing", "hold", "long_and_short", "side"]
+__all__ = [
+    "TIE",
+    "Mode",
+    "Trigger",
+    "between",
+    "crossing",
+    "first_known",
+    "hold",
+    "long_and_short",
+    "side",
+]
 
 Mode: TypeAlias = Literal["long_flat", "long_short"]
 Trigger: TypeAlias = Literal["cross", "state"]
@@ -34,11 +44,24 @@ def side(
         scale: The magnitude that a tie is judged by, such as the close.
     """
     difference = left - right
-    return np.where(np.abs(difference) <= TIE * scale, 0.0, np.sign(difference))
+    sides: NDArray[np.float64] = np.sign(difference)
+    tied = np.abs(difference, out=difference) <= TIE * scale
+    if tied.any():
+        sides[tied] = 0.0
+    return sides
+
+
+def first_known(values: NDArray[np.float64]) -> int:
+    """Return where the values begin that are known, if all are from there on; -1 if not."""
+    known = values == values
+    first = int(known.argmax()) if len(values) else 0
+    return first if known[first:].all() else -1
 
 
 def hold(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``values`` with each NaN replaced by the last known value before it, if any."""
+    if first_known(values) >= 0:
+        return values
     rows = np.where(np.isnan(values), 0, np.arange(len(values)))
     return values[np.maximum.accumulate(rows)]
 
@@ -54,7 +77,8 @@ def crossing(sides: NDArray[np.float64], mode: Mode, trigger: Trigger) -> NDArra
         trigger: ``cross`` acts only where the side changes, so that a first known side starts
             nothing; ``state`` takes the first known side as well.
     """
-    settled = hold(np.where(sides == 0.0, np.nan, sides))
+    ties = sides == 0.0
+    settled = hold(np.where(ties, np.nan, sides) if ties.any() else sides)
     if trigger == "cross":
         before = np.concatenate((np.full(1, np.nan), settled[:-1]))[: len(settled)]
         changed = (settled != before) & ~np.isnan(before)
