@@ -72,6 +72,12 @@ class Batch:
             told = cause if before < 0 else first + before
             yield Envelope(seq, told, self.sources[code], event)
 
+    def by_appearance(self) -> list[Block[Any]]:
+        """Return the blocks in the order in which their first events come."""
+        codes, firsts = np.unique(self.order, return_index=True)
+        found: list[int] = codes[np.argsort(firsts)].tolist()
+        return [self.blocks[code] for code in found]
+
     def of(self, types: tuple[type[Event], ...]) -> Batch | None:
         """Return the events of these types and their subclasses; None if there are none.
 

@@ -116,6 +116,10 @@ class Block(Generic[E]):
             return _objects([column] * self.length)
         return np.full(self.length, column)
 
+    def listed(self, name: str) -> list[Any]:
+        """Return one column as a list (n,) of the fields' own values."""
+        return _listed(self.columns[name], self.length)
+
     def rows_where(self, name: str, value: object) -> NDArray[np.bool_]:
         """Return which rows, bool (n,), have this value in a column."""
         column = self.columns[name]

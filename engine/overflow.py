@@ -16,7 +16,7 @@ from admf.engine.errors import TornFileError
 from admf.engine.frames import FrameWriter, read_frame
 from admf.engine.journal import Journal
 
-__all__ = ["Overflow", "OverflowFile", "RecordList"]
+__all__ = ["Overflow", "OverflowFile", "RecordList", "plain_number"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -171,7 +171,7 @@ class RecordList(Generic[S]):
             return
         while len(self._records) > self._held:
             rows = [self._values(record) for record in islice(self._records, self._held)]
-            self._places.extend(file.append(msgspec.msgpack.encode(rows, enc_hook=_plain)))
+            self._places.extend(file.append(msgspec.msgpack.encode(rows, enc_hook=plain_number)))
             for _ in rows:
                 self._records.popleft()
 
@@ -182,7 +182,7 @@ class RecordList(Generic[S]):
         return [self._cls(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-def _plain(value: object) -> object:
+def plain_number(value: object) -> object:
     """Return a number of numpy as one of Python, as it would be written to a result file."""
     if isinstance(value, np.generic):
         return cast("object", value.item())

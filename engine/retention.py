@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from admf.engine.batch import Batch
+from admf.engine.batch_correlations import Correlations, correlations_of
 from admf.engine.block import Block
 from admf.engine.errors import RegistryError, did_you_mean
 from admf.engine.events import Envelope, Event, event_name
@@ -163,6 +164,23 @@ class _ByCorrelation(ABC, Generic[V]):
             for single in event.events():
                 self._assign(single)
 
+    def observe_batch(self, batch: Batch) -> None:
+        """Take a batch; of correlations that close in it, no single events are made."""
+        self._observed += len(batch)
+        found = correlations_of(batch)
+        if found is None or not self._has_room(found):
+            for event in batch:
+                self._assign(event)
+            return
+        for correlation_id in [known for known in self._open if known in found.closed]:
+            self._forget(correlation_id)
+        for event in found.staying:
+            self._assign(event)
+
+    def _has_room(self, found: Correlations) -> bool:
+        """Whether no cap can be reached by the events of a batch, in whatever order they come."""
+        return len(self._open) + len(found.ids) <= self._max_open
+
     def _assign(self, event: Event) -> None:
         field = event.correlation_field
         correlation_id: CorrelationId | None = None if field is None else getattr(event, field)
@@ -180,9 +198,13 @@ class _ByCorrelation(ABC, Generic[V]):
     def _follow(self, correlation_id: CorrelationId, event: Event) -> None:
         """Open the correlation or add to it; it is in ``_open`` afterwards."""
 
+    def _close(self, correlation_id: CorrelationId, _event: Event, /) -> None:
+        """End the correlation, which need not be open."""
+        self._forget(correlation_id)
+
     @abstractmethod
-    def _close(self, correlation_id: CorrelationId, event: Event, /) -> None:
-        """Forget the correlation, which need not be open."""
+    def _forget(self, correlation_id: CorrelationId, /) -> V | None:
+        """Let go of the correlation, if it is open."""
 
     @abstractmethod
     def _evict(self, state: V, /) -> None:
@@ -236,11 +258,21 @@ class TradeComplete(_ByCorrelation[list[Event]]):
         else:
             self._overflowed += 1
 
+    def _has_room(self, found: Correlations) -> bool:
+        longest = max(map(len, self._open.values()), default=0) + found.most_events
+        return (
+            self._on_complete is None and longest <= self._max_events and super()._has_room(found)
+        )
+
     def _close(self, correlation_id: CorrelationId, event: Event, /) -> None:
-        held = self._open.pop(correlation_id, [])
-        self._retained_count -= len(held)
+        held = self._forget(correlation_id)
         if self._on_complete is not None:
             self._on_complete(correlation_id, [*held, event])
+
+    def _forget(self, correlation_id: CorrelationId, /) -> list[Event]:
+        held = self._open.pop(correlation_id, [])
+        self._retained_count -= len(held)
+        return held
 
     def _evict(self, state: list[Event], /) -> None:
         self._retained_count -= len(state)
@@ -283,8 +315,8 @@ class Minimal(_ByCorrelation[OpenCorrelation]):
             event.ts, correlation_id, first_ts, name, count + 1
         )
 
-    def _close(self, correlation_id: CorrelationId, _event: Event, /) -> None:
-        self._open.pop(correlation_id, None)
+    def _forget(self, correlation_id: CorrelationId, /) -> OpenCorrelation | None:
+        return self._open.pop(correlation_id, None)
 
     def _evict(self, _state: OpenCorrelation, /) -> None:
         self._overflowed += 1
@@ -331,6 +363,12 @@ class SlidingWindow:
         else:
             self._observed += 1
             self._ring(type(event)).append(event)
+
+    def observe_batch(self, batch: Batch) -> None:
+        """Take a batch: the rings of its types do not depend on each other."""
+        for block in batch.by_appearance():
+            self._observed += len(block)
+            self._ring(block.cls).extend(block)
 
     def retained(self) -> list[Event]:
         """Return the events type by type, in the order of arrival."""

@@ -23,13 +23,14 @@ class ActivityCounts:
 
     def fold(self, event: Event | Block[Any]) -> None:
         """Take an event, or a block of events."""
-        if isinstance(event, Block):
-            for single in event:
-                self.fold(single)
-        elif isinstance(event, Reject):
+        if isinstance(event, Reject):
             self._rejects[event.reason] += 1
+        elif not isinstance(event, Block):
+            self._count(type(event), 1)
+        elif issubclass(event.cls, Reject):
+            self._rejects.update(event.column("reason").tolist())
         else:
-            self._count(type(event))
+            self._count(event.cls, len(event))
 
     def values(self) -> dict[str, int]:
         """Return how many events there were of each kind but rejects."""
@@ -40,7 +41,7 @@ class ActivityCounts:
         """Return the refused orders by reason."""
         return dict(sorted(self._rejects.items()))
 
-    def _count(self, cls: type[Any]) -> None:
+    def _count(self, cls: type[Any], events: int) -> None:
         if cls not in self._counts:
             cls = next(base for base in self._counts if issubclass(cls, base))
-        self._counts[cls] += 1
+        self._counts[cls] += events

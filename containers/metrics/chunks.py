@@ -16,13 +16,16 @@ __all__ = ["CHUNK", "ChunkBuffer", "Floats", "by_chunk", "running_sum", "shifted
 
 CHUNK = 1024
 
+_FEWEST_ROWS = 32
+
 Floats: TypeAlias = NDArray[np.float64]
 
 
 class ChunkBuffer:
     """Collects rows and hands them on in whole chunks.
 
-    What it hands on may be a view of its memory, valid until the next call.
+    What it hands on may be a view of its memory, valid until the next call. Of that it has as much
+    as it ever needed, so that a thousand of them that hold a few rows each are small.
 
     Args:
         columns: Values in a row.
@@ -31,14 +34,8 @@ class ChunkBuffer:
     __slots__ = ("_filled", "_rows")
 
     def __init__(self, columns: int) -> None:
-        self._rows = np.empty((columns, CHUNK))
+        self._rows = np.empty((columns, 0))
         self._filled = 0
-
-    def append(self, *row: float) -> tuple[Floats, ...] | None:
-        """Add one row; return the columns of the chunk that it completes, if it does."""
-        self._rows[:, self._filled] = row
-        self._filled += 1
-        return self._taken() if self._filled == CHUNK else None
 
     def extend(self, *columns: Floats) -> Iterator[tuple[Floats, ...]]:
         """Add rows; yield the columns of one or more whole chunks at a time.
@@ -61,7 +58,7 @@ class ChunkBuffer:
     def copied(self) -> ChunkBuffer:
         """Return a buffer with the same rows, which goes on by itself."""
         copied = ChunkBuffer(len(self._rows))
-        copied._rows[:, : self._filled] = self._rows[:, : self._filled]
+        copied._rows = self._rows[:, : self._filled].copy()
         copied._filled = self._filled
         return copied
 
@@ -71,9 +68,16 @@ class ChunkBuffer:
 
     def _keep(self, columns: tuple[Floats, ...], start: int, stop: int) -> None:
         filled = self._filled + stop - start
+        if filled > self._rows.shape[1]:
+            self._grow(filled)
         for kept, column in zip(self._rows, columns, strict=True):
             kept[self._filled : filled] = column[start:stop]
         self._filled = filled
+
+    def _grow(self, rows: int) -> None:
+        larger = np.empty((len(self._rows), min(CHUNK, max(2 * rows, _FEWEST_ROWS))))
+        larger[:, : self._filled] = self._rows[:, : self._filled]
+        self._rows = larger
 
     def _taken(self) -> tuple[Floats, ...]:
         self._filled = 0

@@ -13,6 +13,10 @@ from admf.containers.metrics.ratio import ratio
 __all__ = ["DrawdownAccumulator"]
 
 
+_SPAN = 128
+"""Marks that are looked at together for a new peak; a chunk has a whole number of them."""
+
+
 class DrawdownAccumulator:
     """Running peak, depth and length of the drawdowns of an equity curve.
 
@@ -39,8 +43,7 @@ class DrawdownAccumulator:
 
     def fold(self, equity: Floats) -> None:
         """Take float64 (n,) marks: whole chunks, or one incomplete chunk."""
-        peaks = np.maximum.accumulate(equity)
-        np.maximum(peaks, self._peak, out=peaks)
+        peaks = _running_peaks(self._peak, equity)
         losses = equity - peaks
         depths = losses / peaks
         self._peak = float(peaks[-1])
@@ -113,3 +116,24 @@ class DrawdownAccumulator:
         self._longest = max(self._longest, length)
         if low < self._deepest:
             self._deepest, self._deepest_length = low, length
+
+
+def _running_peaks(peak: float, equity: Floats) -> Floats:
+    """Return the highest of a peak and all marks up to each one, float64 (n,).
+
+    Most marks of a portfolio are no new peak, and to see that takes less than to follow each.
+    """
+    if len(equity) % _SPAN:
+        peaks = np.maximum.accumulate(equity)
+        np.maximum(peaks, peak, out=peaks)
+        return peaks
+    spans = equity.reshape(-1, _SPAN)
+    highs = spans.max(axis=1)
+    before = np.maximum.accumulate(np.concatenate(([peak], highs[:-1])))
+    peaks = np.repeat(before, _SPAN)
+    rising = ~(highs <= before)
+    if rising.any():
+        found = np.maximum.accumulate(spans[rising], axis=1)
+        np.maximum(found, before[rising, np.newaxis], out=found)
+        peaks.reshape(-1, _SPAN)[rising] = found
+    return peaks

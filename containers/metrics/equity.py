@@ -11,13 +11,12 @@ import numpy as np
 
 from admf.containers.events import PortfolioUpdate
 from admf.containers.metrics.annualisation import Annualisation
-from admf.containers.metrics.chunks import ChunkBuffer, Floats, running_sum, shifted
+from admf.containers.metrics.chunks import ChunkBuffer, Floats, running_sum
 from admf.containers.metrics.drawdown import DrawdownAccumulator
 from admf.containers.metrics.ratio import finite, ratio
 from admf.containers.metrics.return_blocks import ReturnBlock, ReturnBlocks
 from admf.containers.metrics.returns import ReturnAccumulator
-from admf.containers.metrics.sampling import DaySampler
-from admf.containers.times import DAY_NS
+from admf.containers.metrics.sampling import DaySampler, Times
 from admf.engine.block import Block
 from admf.engine.events import Event
 
@@ -49,7 +48,7 @@ class EquityMetrics:
     ) -> None:
         self._initial_capital = initial_capital
         self._periods_per_year = annualisation.periods_per_year
-        self._buffer = ChunkBuffer(4)
+        self._buffer = ChunkBuffer(1)
         self._sampler = DaySampler() if annualisation.interval == "day" else None
         self._returns = ReturnAccumulator(initial_capital, self._periods_per_year, return_blocks)
         self._drawdown = DrawdownAccumulator(initial_capital)
@@ -64,19 +63,9 @@ class EquityMetrics:
     def fold(self, event: Event | Block[Any]) -> None:
         """Take one PORTFOLIO_UPDATE, or a block of them."""
         if isinstance(event, Block):
-            equity, exposure, benchmark = (
-                np.asarray(event.column(name), dtype=np.float64)
-                for name in ("equity", "exposure", "benchmark")
-            )
-            days = (event.ts // DAY_NS).astype(np.float64)
-            for chunks in self._buffer.extend(days, equity, exposure, benchmark):
-                self._fold_chunks(*chunks)
+            self._fold_marks(event)
         elif isinstance(event, PortfolioUpdate):
-            chunk = self._buffer.append(
-                event.ts // DAY_NS, event.equity, event.exposure, event.benchmark
-            )
-            if chunk is not None:
-                self._fold_chunks(*chunk)
+            self._fold_marks(Block.of([event]))
 
     def finished(self) -> EquityMetrics:
         """Return a copy that has folded all marks, also those of the incomplete chunk and day."""
@@ -115,7 +104,7 @@ class EquityMetrics:
         drawdown, rest = copy.copy(self._drawdown), self._buffer.rest()
         if rest is not None:
             with np.errstate(all="ignore"):
-                drawdown.fold(rest[1])
+                drawdown.fold(rest[0])
         drawdown.finish()
         return drawdown.max_drawdown()
 
@@ -200,24 +189,39 @@ class EquityMetrics:
         """Mean of all marks, quote currency. Null: without marks."""
         return ratio(self._equity_sum, self._bars)
 
-    def _fold_chunks(
-        self, days: Floats, equity: Floats, exposure: Floats, benchmark: Floats
-    ) -> None:
+    def _fold_marks(self, marks: Block[Any]) -> None:
+        equity, exposure, benchmark = (
+            np.asarray(marks.column(name), dtype=np.float64)
+            for name in ("equity", "exposure", "benchmark")
+        )
         with np.errstate(all="ignore"):
-            growth = equity / shifted(equity, self._equity)
-            self._best_growth = max(self._best_growth, float(growth.max()))
-            self._worst_growth = min(self._worst_growth, float(growth.min()))
-            self._equity = float(equity[-1])
+            self._fold_growth(equity)
             self._bars += len(equity)
             self._exposed_bars += int(np.count_nonzero(exposure > 0.0))
-            self._equity_sum = running_sum(self._equity_sum, equity)
-            self._drawdown.fold(equity)
             self._solvent = self._solvent and bool(0.0 < equity.min() <= equity.max() < math.inf)
             if self._solvent:
-                self._fold_returns(days, equity, benchmark)
+                self._fold_returns(marks.ts, equity, benchmark)
+            for chunks in self._buffer.extend(equity):
+                self._fold_chunks(*chunks)
 
-    def _fold_returns(self, days: Floats, equity: Floats, benchmark: Floats) -> None:
+    def _fold_growth(self, equity: Floats) -> None:
+        first = float(equity[0] / self._equity)
+        best, worst = first, first
+        if len(equity) > 1:
+            growth = equity[1:] / equity[:-1]
+            best, worst = max(best, float(growth.max())), min(worst, float(growth.min()))
+        self._best_growth = max(self._best_growth, best)
+        self._worst_growth = min(self._worst_growth, worst)
+        self._equity = float(equity[-1])
+
+    def _fold_returns(self, ts: Times, equity: Floats, benchmark: Floats) -> None:
         if self._sampler is None:
             self._returns.fold(equity, benchmark)
         else:
-            self._returns.fold(*self._sampler.take(days, equity, benchmark))
+            self._returns.fold(*self._sampler.take(ts, equity, benchmark))
+
+    def _fold_chunks(self, equity: Floats) -> None:
+        """Fold what depends on how marks are grouped."""
+        with np.errstate(all="ignore"):
+            self._equity_sum = running_sum(self._equity_sum, equity)
+            self._drawdown.fold(equity)

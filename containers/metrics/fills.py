@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from admf.containers.events import Fill
+from admf.containers.metrics.chunks import Floats
 from admf.engine.block import Block
 from admf.engine.events import Event
 
@@ -30,14 +33,16 @@ class FillMetrics:
     def fold(self, event: Event | Block[Any]) -> None:
         """Take one FILL, or a block of them."""
         if isinstance(event, Block):
-            names = ("quantity", "price", "commission", "slippage")
-            columns = (event.column(name).tolist() for name in names)
-            for row in zip(*columns, strict=True):
-                self._add(*row)
+            values = np.abs(event.column("quantity") * event.column("price"))
+            self.traded_value = _added(self.traded_value, values)
+            self.commission = _added(self.commission, event.column("commission"))
+            self.slippage = _added(self.slippage, event.column("slippage"))
         elif isinstance(event, Fill):
-            self._add(event.quantity, event.price, event.commission, event.slippage)
+            self.traded_value += abs(event.quantity * event.price)
+            self.commission += event.commission
+            self.slippage += event.slippage
 
-    def _add(self, quantity: float, price: float, commission: float, slippage: float) -> None:
-        self.traded_value += abs(quantity * price)
-        self.commission += commission
-        self.slippage += slippage
+
+def _added(total: float, values: Floats) -> float:
+    """Return the total after each value was added in turn."""
+    return float(np.add.accumulate(np.concatenate(([total], values)))[-1])

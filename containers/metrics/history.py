@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, cast
 
 import msgspec
@@ -16,7 +17,7 @@ from admf.containers.metrics.chunks import Floats
 from admf.containers.times import iso_utc_list
 from admf.engine.block import Block
 from admf.engine.events import Event
-from admf.engine.overflow import OverflowFile, RecordList
+from admf.engine.overflow import OverflowFile, plain_number
 
 __all__ = ["HELD_MARKS", "HELD_TRADES", "EquityCurve", "EquityHistory", "Trade", "TradeHistory"]
 
@@ -25,6 +26,31 @@ HELD_MARKS = 4_096
 
 HELD_TRADES = 256
 """Trades of a lane that stay in memory: about 160 KiB."""
+
+_SINGLE_TRADES = 64
+"""Trades that come one by one and are not in columns yet."""
+
+_TRADE_BYTES = 64
+"""Estimate of what a trade takes beside its columns: the text that identifies it."""
+
+_TRADE_FIELDS = (
+    "position_id",
+    "symbol",
+    "side",
+    "quantity",
+    "entry_ts",
+    "ts",
+    "entry_price",
+    "exit_price",
+    "pnl",
+    "return_fraction",
+    "commission",
+    "bars_held",
+    "mae",
+    "mfe",
+    "exit_reason",
+)
+"""Fields of POSITION_CLOSE in the order of those of `Trade`."""
 
 _FIRST_CAPACITY = 1024
 _PART = 1024
@@ -189,7 +215,7 @@ class EquityHistory:
 
 
 class TradeHistory:
-    """The closed trades.
+    """The closed trades, in columns.
 
     Args:
         limit: Keep this many of the last trades, in memory; None keeps all.
@@ -206,7 +232,13 @@ class TradeHistory:
         file: OverflowFile | None = None,
         held: int = HELD_TRADES,
     ) -> None:
-        self._closes = RecordList(PositionClose, held, limit=limit, file=file)
+        self._limit = limit
+        self._file = None if limit is not None else file
+        self._held = held
+        self._pieces: deque[Block[PositionClose]] = deque()
+        self._single: list[PositionClose] = []
+        self._count = 0
+        self._places: list[int] = []
 
     def fold(self, event: Event | Block[Any]) -> None:
         """Take one POSITION_CLOSE, or a block of them.
@@ -215,9 +247,19 @@ class TradeHistory:
             StorageError: Older trades cannot be written; they and these stay in memory.
         """
         if isinstance(event, Block):
-            self._closes.extend(event)
+            self._collect()
+            self._pieces.append(event.copy())
+            self._count += len(event)
         elif isinstance(event, PositionClose):
-            self._closes.append(event)
+            self._single.append(event)
+            self._count += 1
+            if len(self._single) == _SINGLE_TRADES:
+                self._collect()
+        if self._limit is not None:
+            if self._surplus > self._limit // 8:  # since to drop some copies the others
+                self._drop(self._surplus)
+        elif self._count > self._held:
+            self._move()
 
     def trades(self) -> Iterator[Trade]:
         """Return the trades there are now, in the order in which they closed.
@@ -227,11 +269,64 @@ class TradeHistory:
         Raises:
             StorageError: They cannot be read back.
         """
-        return chain.from_iterable(map(_trades, self._closes.batches()))
+        self._collect()
+        read_back = (self._read(place) for place in tuple(self._places))
+        held = map(_columns, tuple(self._pieces))
+        trades = chain.from_iterable(map(_trades, chain(read_back, held)))
+        return islice(trades, self._surplus, None)
 
     def size_bytes(self) -> int:
         """Estimate the memory of what is held."""
-        return self._closes.size_bytes()
+        pieces = sum(piece.size_bytes for piece in self._pieces)
+        return pieces + _TRADE_BYTES * self._count
+
+    @property
+    def _surplus(self) -> int:
+        """How many trades there are beyond the limit."""
+        return 0 if self._limit is None else max(0, self._count - self._limit)
+
+    def _collect(self) -> None:
+        """Put single trades into columns."""
+        if self._single:
+            self._pieces.append(Block.of(self._single))
+            self._single = []
+
+    def _drop(self, count: int) -> None:
+        """Drop the oldest trades."""
+        if not self._pieces:
+            self._collect()
+        self._count -= count
+        while count:
+            oldest = self._pieces.popleft()
+            if len(oldest) > count:
+                self._pieces.appendleft(oldest.slice(count, len(oldest)).copy())
+            count -= min(count, len(oldest))
+            if count and not self._pieces:
+                self._collect()
+
+    def _move(self) -> None:
+        """Move whole frames of the oldest trades to the file, if that is wanted now."""
+        file = self._file
+        if file is None or not file.active:
+            return
+        self._collect()
+        while self._count > self._held:
+            columns = [list(chain.from_iterable(it)) for it in zip(*self._oldest(), strict=True)]
+            self._places.extend(file.append(msgspec.msgpack.encode(columns, enc_hook=plain_number)))
+            self._drop(self._held)
+
+    def _oldest(self) -> Iterator[list[list[Any]]]:
+        """Yield the columns of the trades that a frame takes, piece by piece."""
+        wanted = self._held
+        for piece in self._pieces:
+            yield _columns(piece.slice(0, min(wanted, len(piece))))
+            wanted -= len(piece)
+            if wanted <= 0:
+                return
+
+    def _read(self, place: int) -> list[list[Any]]:
+        file = cast("OverflowFile", self._file)
+        return msgspec.msgpack.decode(file.read(place), type=list[list[Any]])
 
 
 def _parts(chunks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -241,27 +336,13 @@ def _parts(chunks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
             yield chunk[start : start + _PART]
 
 
-def _trades(closes: Sequence[PositionClose]) -> list[Trade]:
-    times = [(close.entry_ts, close.ts) for close in closes]
-    texts = iter(iso_utc_list(np.array(times, dtype=np.int64).ravel()))
-    return [_trade(*row) for row in zip(closes, texts, texts, strict=True)]
+def _columns(closes: Block[PositionClose]) -> list[list[Any]]:
+    """Return what trades are made of, a list for each field of `_TRADE_FIELDS`."""
+    return [closes.listed(name) for name in _TRADE_FIELDS]
 
 
-def _trade(close: PositionClose, entry_time: str, exit_time: str) -> Trade:
-    return Trade(  # by position, since by name it takes twice as long
-        close.position_id,
-        close.symbol,
-        close.side,
-        close.quantity,
-        entry_time,
-        exit_time,
-        close.entry_price,
-        close.exit_price,
-        close.pnl,
-        close.return_fraction,
-        close.commission,
-        close.bars_held,
-        close.mae,
-        close.mfe,
-        close.exit_reason,
-    )
+def _trades(columns: list[list[Any]]) -> list[Trade]:
+    ids, symbols, sides, quantities, entries, exits, *others = columns
+    times = (iso_utc_list(np.array(it, dtype=np.int64)) for it in (entries, exits))
+    rows = zip(ids, symbols, sides, quantities, *times, *others, strict=True)
+    return [Trade(*row) for row in rows]

@@ -143,9 +143,10 @@ class ReturnAccumulator:
         self.quantiles.fold(returns)
         self.blocks.fold(returns)
         self._fold_gains(returns)
-        changes = benchmark / shifted(benchmark, self._benchmark_price) - 1.0
+        if not np.isnan(benchmark).all():
+            changes = benchmark / shifted(benchmark, self._benchmark_price) - 1.0
+            self.benchmark.fold(returns, changes)
         self._benchmark_price = float(benchmark[-1])
-        self.benchmark.fold(returns, changes)
 
     def _fold_gains(self, returns: Floats) -> None:
         losses = np.minimum(returns, 0.0)

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from admf.containers.events import PositionClose
-from admf.containers.metrics.chunks import CHUNK, Floats, running_sum
+from admf.containers.metrics.chunks import CHUNK, ChunkBuffer, Floats, running_sum
 from admf.containers.metrics.moments import Moments
 from admf.containers.metrics.ratio import finite, ratio
 from admf.engine.block import Block
@@ -149,26 +150,30 @@ class TradeMetrics:
     types: frozenset[type[Event]] = frozenset({PositionClose})
 
     def __init__(self) -> None:
-        self._rows: list[tuple[float, float, float, bool]] = []
+        self._buffer = ChunkBuffer(4)
         self._sides = {"": SideMetrics(), "long_": SideMetrics(), "short_": SideMetrics()}
 
     def fold(self, event: Event | Block[Any]) -> None:
         """Take one POSITION_CLOSE, or a block of them."""
         if isinstance(event, Block):
-            for single in event.events():
-                self.fold(single)
+            columns = [event.column(name) for name in ("pnl", "return_fraction", "bars_held")]
+            columns.append(event.rows_where("side", "long"))
         elif isinstance(event, PositionClose):
-            is_long = event.side == "long"
-            self._rows.append((event.pnl, event.return_fraction, event.bars_held, is_long))
-            if len(self._rows) == CHUNK:
-                _fold_rows(self._rows, self._sides)
-                self._rows.clear()
+            row = (event.pnl, event.return_fraction, event.bars_held, event.side == "long")
+            columns = [np.array([value], dtype=np.float64) for value in row]
+        else:
+            return
+        for chunks in self._buffer.extend(*columns):
+            for start in range(0, len(chunks[0]), CHUNK):
+                rows = slice(start, start + CHUNK)
+                _fold_rows(tuple(_floats(chunk[rows]) for chunk in chunks), self._sides)
 
     def values(self) -> dict[str, float | None]:
         """Return the metrics by name: of all trades, then ``long_`` and ``short_``."""
         sides = {prefix: side.copied() for prefix, side in self._sides.items()}
-        if self._rows:
-            _fold_rows(self._rows, sides)
+        rest = self._buffer.rest()
+        if rest is not None:
+            _fold_rows(rest, sides)
         return {
             prefix + name: value
             for prefix, side in sides.items()
@@ -176,12 +181,14 @@ class TradeMetrics:
         }
 
 
-def _fold_rows(
-    rows: list[tuple[float, float, float, bool]], sides: Mapping[str, SideMetrics]
-) -> None:
-    pnl, returns, bars_held, is_long = np.array(rows, dtype=np.float64).T.copy()
+def _fold_rows(columns: tuple[Floats, ...], sides: Mapping[str, SideMetrics]) -> None:
+    pnl, returns, bars_held, is_long = columns
     sides[""].fold(pnl, returns, bars_held)
     for prefix, flag in (("long_", 1.0), ("short_", 0.0)):
         chosen = is_long == flag
         if chosen.any():
             sides[prefix].fold(pnl[chosen], returns[chosen], bars_held[chosen])
+
+
+def _floats(values: NDArray[Any]) -> Floats:
+    return values.astype(np.float64, copy=False)

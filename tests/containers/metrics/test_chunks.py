@@ -29,11 +29,8 @@ def test_rows_come_out_in_order_and_in_whole_chunks(portions: list[int]) -> None
 def test_single_rows_complete_a_chunk() -> None:
     buffer = ChunkBuffer(1)
     assert buffer.rest() is None
-    chunks = [buffer.append(float(row)) for row in range(CHUNK)]
-    assert chunks[:-1] == [None] * (CHUNK - 1)
-    last = chunks[-1]
-    assert last is not None
-    assert last[0].tolist() == list(range(CHUNK))
+    chunks = [[list(it[0]) for it in buffer.extend(np.full(1, float(row)))] for row in range(CHUNK)]
+    assert chunks == [[]] * (CHUNK - 1) + [[list(range(CHUNK))]]
     assert buffer.rest() is None
 
 
