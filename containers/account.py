@@ -160,10 +160,10 @@ class Account:
         position = self.positions.get(symbol)
         return f"{symbol}-{self._opened + 1}" if position is None else position.position_id
 
-    def next_position_ids(self, symbol: str, count: int) -> list[str]:
-        """Return the ids that the next positions of a symbol will get."""
-        first = self._opened + 1
-        return [f"{symbol}-{number}" for number in range(first, first + count)]
+    @property
+    def next_number(self) -> int:
+        """The number that the next position will get; it is part of its id."""
+        return self._opened + 1
 
     def equity(self, price: Callable[[str], float]) -> float:
         """Return cash + sum(position * price)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from admf.containers.allocation import keep_freed_memory
 from admf.containers.catalog import DataCatalog
 from admf.containers.config import BacktestConfig
 from admf.containers.data import DataContainer
@@ -37,6 +38,7 @@ class BacktestTopology:
             UserCodeError: No lane can be built, the first one because its strategy cannot say which
                 features it needs.
         """
+        keep_freed_memory()
         config = msgspec.json.decode(builder.spec.config, type=BacktestConfig)
         catalog = builder.resources.find(DataCatalog) or DataCatalog()
         market = _market(_features(catalog, config), config)

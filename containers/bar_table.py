@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
@@ -48,14 +48,20 @@ class BarTable:
         self.symbols = symbols
         self.first_step = first_step
         self._closes_before = closes_before
-        starts = np.flatnonzero(np.diff(block.ts, prepend=block.ts[0] - 1))
-        self.ts: NDArray[np.int64] = block.ts[starts]
+        self._is_dense = isinstance(block.columns["symbol"], str)
+        starts = np.arange(len(block)) if self._is_dense else _first_rows(block.ts)
+        self.ts: NDArray[np.int64] = block.ts if self._is_dense else block.ts[starts]
         self.steps = len(starts)
         self.is_last = first_step + self.steps >= window_steps
-        self._starts: list[int] = [*starts.tolist(), len(block)]
-        self._row_at = self._rows_by_symbol()
+        self._starts: Sequence[int] = range(len(block) + 1)
+        if not self._is_dense:
+            self._starts = [*starts.tolist(), len(block)]
+        self._row_at = self._rows_by_symbol(starts)
         self._bars_of: dict[str, SymbolBars] = {}
-        self._last_row = {name: np.maximum.accumulate(rows) for name, rows in self._row_at.items()}
+        self._last_row = self._row_at
+        if not self._is_dense:
+            followed = ((name, np.maximum.accumulate(it)) for name, it in self._row_at.items())
+            self._last_row = dict(followed)
 
     def rows(self, step: int) -> range:
         """Return the rows of a time step."""
@@ -72,7 +78,15 @@ class BarTable:
     def last_close(self, symbol: str, step: int) -> float:
         """Return a symbol's latest close at the end of a step; NaN before its first bar."""
         row = int(self._last_row[symbol][step])
-        return self.close[row] if row >= 0 else self._closes_before.get(symbol, np.nan)
+        if row < 0:
+            return self._closes_before.get(symbol, np.nan)
+        close: float = self._columns["close"].item(row)
+        return close
+
+    def open_price(self, row: int) -> float:
+        """Return the open of a row."""
+        price: float = self._columns["open"].item(row)
+        return price
 
     def closes(self, symbol: str) -> NDArray[np.float64]:
         """Return a symbol's latest close at the end of each step, float64 (steps,)."""
@@ -81,7 +95,7 @@ class BarTable:
     def rows_of(self, symbol: str) -> NDArray[np.int64]:
         """Return all rows of a symbol, int64 (bars,)."""
         rows = self._row_at[symbol]
-        return rows[rows >= 0]
+        return rows if self._is_dense else rows[rows >= 0]
 
     def bars_of(self, symbol: str) -> SymbolBars:
         """Return the bars of one symbol."""
@@ -91,14 +105,16 @@ class BarTable:
         return found
 
     @cached_property
-    def steps_of_rows(self) -> list[int]:
+    def steps_of_rows(self) -> Sequence[int]:
         """The time step of each row, as plain numbers."""
-        steps: list[int] = self.step_of_row.tolist()
-        return steps
+        steps: list[int] = [] if self._is_dense else self.step_of_row.tolist()
+        return range(self.steps) if self._is_dense else steps
 
     @cached_property
     def step_of_row(self) -> NDArray[np.int64]:
         """int64 (rows,), the time step of each row."""
+        if self._is_dense:
+            return self._row_at[self.symbols[0]]
         return np.repeat(np.arange(self.steps), np.diff(self._starts))
 
     @cached_property
@@ -112,59 +128,41 @@ class BarTable:
         column = self.block.columns["symbol"]
         return [column] * len(self.block) if isinstance(column, str) else self._symbol_list()
 
-    @cached_property
-    def open(self) -> list[float]:
-        """The open of each row, as plain floats."""
-        return self._prices("open")
-
-    @cached_property
-    def high(self) -> list[float]:
-        """The high of each row."""
-        return self._prices("high")
-
-    @cached_property
-    def low(self) -> list[float]:
-        """The low of each row."""
-        return self._prices("low")
-
-    @cached_property
-    def close(self) -> list[float]:
-        """The close of each row."""
-        return self._prices("close")
-
     def prices(self, row: int) -> BarPrices:
         """Return the prices of a row."""
-        return BarPrices(self.open[row], self.high[row], self.low[row], self.close[row])
+        return BarPrices(*(self._columns[name].item(row) for name in BarPrices._fields))
 
     def _symbol_bars(self, symbol: str) -> SymbolBars:
-        names = ("ts", "open", "high", "low", "close")
-        columns = (self.block.column(name) for name in names)
-        if self.steps == len(self.block) and len(self._row_at) == 1:
-            return SymbolBars(self._row_at[symbol], *columns)
+        prices = self._columns.values()
+        if self._is_dense:
+            return SymbolBars(self._row_at[symbol], self.block.ts, *prices)
         rows = self.rows_of(symbol)
-        return SymbolBars(self.step_of_row[rows], *(column[rows] for column in columns))
+        chosen = (column[rows] for column in prices)
+        return SymbolBars(self.step_of_row[rows], self.block.ts[rows], *chosen)
+
+    @cached_property
+    def _columns(self) -> dict[str, NDArray[np.float64]]:
+        return {name: self.block.column(name) for name in BarPrices._fields}
 
     @cached_property
     def _closes(self) -> dict[str, NDArray[np.float64]]:
-        closes = self.block.column("close")
+        closes = self._columns["close"]
+        if self._is_dense:
+            return dict.fromkeys(self._row_at, closes)
         filled: dict[str, NDArray[np.float64]] = {}
         for name, rows in self._last_row.items():
             before = self._closes_before.get(name, np.nan)
             filled[name] = np.where(rows >= 0, closes[np.maximum(rows, 0)], before)
         return filled
 
-    def _prices(self, name: str) -> list[float]:
-        prices: list[float] = self.block.column(name).tolist()
-        return prices
-
     def _symbol_list(self) -> list[str]:
         symbols: list[str] = self.block.column("symbol").tolist()
         return symbols
 
-    def _rows_by_symbol(self) -> dict[str, Rows]:
+    def _rows_by_symbol(self, starts: Rows) -> dict[str, Rows]:
         column = self.block.columns["symbol"]
         if isinstance(column, str):
-            return {column: np.arange(self.steps)}
+            return {column: starts}
         if not isinstance(column, DictionaryColumn):
             raise TypeError("the symbols of a bar block are one name or a dictionary column")
         found: dict[str, Rows] = {}
@@ -173,3 +171,8 @@ class BarTable:
             found[name] = np.full(self.steps, -1)
             found[name][self.step_of_row[own]] = own
         return found
+
+
+def _first_rows(ts: NDArray[np.int64]) -> Rows:
+    """Return the first row of each time."""
+    return np.flatnonzero(np.diff(ts, prepend=ts[0] - 1))

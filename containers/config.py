@@ -274,7 +274,7 @@ class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     data: DataConfig
     lanes: Annotated[tuple[LaneConfig, ...], Meta(min_length=1)]
-    block_size: PositiveInt = 4096
+    block_size: PositiveInt = 32_768
     periods_per_year: PositiveFloat | None = None
     benchmark: str | None = None
     start_ts: int | None = None

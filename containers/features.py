@@ -225,11 +225,13 @@ class FeaturesContainer(Container):
     def _positions(self, symbol: str, ts: NDArray[np.int64]) -> slice | NDArray[np.intp]:
         """Find bars by their time; as a slice if they follow each other, which is much faster."""
         times = self._store.market_data.bars(symbol).ts
+        first = int(np.searchsorted(times, ts[0]))
+        if np.array_equal(times[first : first + len(ts)], ts):
+            return slice(first, first + len(ts))
         positions = np.searchsorted(times, ts)
         if not np.array_equal(times[np.minimum(positions, len(times) - 1)], ts):
             raise DataError(f"{self.id}: bars of {symbol} are not those the features are made from")
-        first, last = int(positions[0]), int(positions[-1])
-        return slice(first, last + 1) if last - first == len(ts) - 1 else positions
+        return positions
 
 
 def _rows_by_symbol(bars: Block[Bar]) -> Iterator[tuple[str, slice | NDArray[np.intp]]]:

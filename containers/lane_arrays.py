@@ -190,7 +190,7 @@ class LaneArrays:
         account = self._portfolio.account
         held = account.positions.get(self._symbol)
         opened = len(legs.row[legs.opening])
-        ids = account.next_position_ids(self._symbol, opened)
+        ids = self._market.position_ids(self._symbol, account.next_number, opened)
         trades = None
         if len(legs.row) > legs.opens:
             bars, first_bar = self._market.data.bars(self._symbol), self._market.first_bar(table)

@@ -261,7 +261,7 @@ class LaneBuilder:
             tracing=tracing,
             history=history_limit(tracing),
             return_blocks=self._config.return_blocks,
-            returns=self._annualisation.return_count(self._market.ts),
+            returns=self._market.return_counts[self._annualisation.interval],
             parameters=parameters_shown(self._settled_strategy(), self._lane),
         )
         return lane.tracer(

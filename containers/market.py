@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -13,7 +14,8 @@ from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar
 from admf.containers.features import FeatureStore, FeatureWindow
 from admf.containers.market_data import Bars, MarketData
-from admf.containers.times import iso_utc
+from admf.containers.metrics.annualisation import Interval
+from admf.containers.times import DAY_NS, distinct, iso_utc
 from admf.engine.block import Block
 
 __all__ = ["Market", "Quotes"]
@@ -47,13 +49,14 @@ class Market:
         self._benchmark_symbol = benchmark
         self._benchmark = None if benchmark is None else data.last_closes(benchmark)
         self._table: BarTable | None = None
+        self._position_ids: dict[str, list[str]] = {}
         first, last = data.ts[start_step], data.ts[stop_step - 1]
         self._feature_steps = features.market_data.step_range(int(first), int(last) + 1)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the window's own bars, and of nothing that comes after them."""
-        return self.data.part(self.start_step, self.stop_step).fingerprint
+        return self.data.fingerprint_of(self.start_step, self.stop_step)
 
     @cached_property
     def description(self) -> Mapping[str, object]:
@@ -89,12 +92,17 @@ class Market:
             table = self._table = self._next_table(block, table)
         return table
 
-    def benchmark_closes(self, table: BarTable) -> NDArray[np.float64]:
-        """Return the benchmark's latest close at each step, float64 (steps,), NaN without one."""
+    def benchmark_closes(self, table: BarTable, steps: slice) -> NDArray[np.float64] | float:
+        """Return the benchmark's latest close at some steps, float64 (steps,), NaN without one."""
         if self._benchmark is None:
-            return np.full(table.steps, np.nan)
+            return math.nan
         first = self.start_step + table.first_step
-        return self._benchmark[first : first + table.steps]
+        return self._benchmark[first + steps.start : first + steps.stop]
+
+    @cached_property
+    def return_counts(self) -> Mapping[Interval, int]:
+        """How many returns there are of marks at each step, by what a return is taken of."""
+        return {"bar": len(self.ts), "day": len(distinct(self.ts // DAY_NS))}
 
     def closes_before(self, symbol: str, ts: int, count: int) -> NDArray[np.float64]:
         """Return a symbol's last ``count`` closes (or fewer) of bars before a time.
@@ -118,6 +126,13 @@ class Market:
     def first_bar(self, table: BarTable) -> int:
         """Return the place of a block's first bar in the data, if one symbol is traded."""
         return self.start_step + table.first_step
+
+    def position_ids(self, symbol: str, first: int, count: int) -> list[str]:
+        """Return the ids of positions in a symbol by their number; the lanes share the texts."""
+        known = self._position_ids.setdefault(symbol, [])
+        for number in range(len(known), first + count):
+            known.append(f"{symbol}-{number}")
+        return known[first : first + count]
 
     def best_price(self, position: Position) -> float:
         """Return the best price before the window that a trailing stop of a position has seen.
@@ -195,4 +210,4 @@ class Quotes:
         """Return the latest price: this step's close or open, or else the last close before."""
         table = self.here
         row = -1 if self.closed else table.row_at(symbol, self.step)
-        return table.open[row] if row >= 0 else table.last_close(symbol, self.step)
+        return table.open_price(row) if row >= 0 else table.last_close(symbol, self.step)

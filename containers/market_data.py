@@ -22,6 +22,7 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
 _COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume")
+_FINGERPRINTS_KEPT: Final = 64
 _SATURDAY: Final = 5
 _SUNDAY: Final = 6
 
@@ -111,6 +112,7 @@ class MarketData:
         self.timeframe = timeframe
         self.ts: IntArray = _frozen(_merged([each.ts for each in bars]), np.int64)
         self.steps = len(self.ts)
+        self._part_fingerprints: dict[tuple[int, int], str] = {}
 
     def __repr__(self) -> str:
         return f"<MarketData of {', '.join(self.symbols)}: {self.steps} steps>"
@@ -186,6 +188,17 @@ class MarketData:
         closes = np.full(self.steps, np.nan)
         closes[index >= 0] = bars.close[index[index >= 0]]
         return closes
+
+    def fingerprint_of(self, step_start: int, step_stop: int) -> str:
+        """Return the `fingerprint` of a part; those that were asked for last are remembered."""
+        steps = (step_start, step_stop)
+        if steps == (0, self.steps):
+            return self.fingerprint
+        found = self._part_fingerprints.pop(steps, None) or self.part(*steps).fingerprint
+        self._part_fingerprints[steps] = found
+        if len(self._part_fingerprints) > _FINGERPRINTS_KEPT:
+            del self._part_fingerprints[next(iter(self._part_fingerprints))]
+        return found
 
     @cached_property
     def fingerprint(self) -> str:

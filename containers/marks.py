@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.account import Account
 
 __all__ = ["Marks"]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class _Many(NamedTuple):
+    """The account after each of many fills of one symbol; see `Marks.note_all`."""
+
+    steps: NDArray[np.int64]
+    cash: Floats
+    symbol: str
+    quantity: Floats
 
 
 class Marks:
@@ -19,6 +32,7 @@ class Marks:
 
     def __init__(self, account: Account) -> None:
         self._account = account
+        self._many: _Many | None = None
         self._begin()
 
     def note(self, step: int) -> None:
@@ -49,7 +63,11 @@ class Marks:
             symbol: What was traded.
             quantity: float64 (n,), units held after it, negative when short.
         """
-        self._holdings.setdefault(symbol, [0.0] * len(self._steps)).extend(quantity.tolist())
+        self._holdings.setdefault(symbol, [0.0] * len(self._steps))
+        if self._many is None and len(self._steps) == 1:
+            self._many = _Many(steps, cash, symbol, quantity)
+            return
+        self._holdings[symbol].extend(quantity.tolist())
         self._steps.extend(steps.tolist())
         self._cash.extend(cash.tolist())
 
@@ -62,14 +80,29 @@ class Marks:
             start: First step: the one after those taken before, or the first of the next block.
             stop: The step after the last.
         """
-        lengths = np.diff(np.array([*self._steps, stop]).clip(start))
-        cash = np.repeat(np.array(self._cash), lengths)
-        held = {s: np.repeat(np.array(q), lengths) for s, q in self._holdings.items()}
+        many = self._many
+        steps = self._joined(self._steps, None if many is None else many.steps)
+        edges: NDArray[np.int64] = np.append(steps, stop).clip(start)
+        lengths = edges[1:] - edges[:-1]
+        cash = np.repeat(self._joined(self._cash, None if many is None else many.cash), lengths)
+        held: dict[str, Floats] = {}
+        for symbol, quantities in self._holdings.items():
+            between = many.quantity if many is not None and many.symbol == symbol else None
+            held[symbol] = np.repeat(self._joined(quantities, between), lengths)
         self._begin()
         return cash, held
 
+    @staticmethod
+    def _joined(single: list[Any], many: NDArray[Any] | None) -> NDArray[Any]:
+        """Return a first value, what is known of many fills, and what came after them."""
+        if many is None:
+            return np.array(single)
+        first, last = (np.array(part, many.dtype) for part in (single[:1], single[1:]))
+        return np.concatenate((first, many, last))
+
     def _begin(self) -> None:
         """Go on from the account as it is, whatever step comes next."""
+        self._many = None
         self._steps = [-1]
         self._cash = [self._account.cash]
         self._holdings = {s: [self._account.quantity(s)] for s in self._account.positions}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from admf.containers.account import Account, Position
 from admf.containers.array_legs import Legs
@@ -30,6 +32,8 @@ from admf.engine.block import Block
 from admf.engine.results import Document
 
 __all__ = ["OpenPosition", "PortfolioContainer", "parameters_shown"]
+
+Floats: TypeAlias = NDArray[np.float64]
 
 
 class OpenPosition(msgspec.Struct, frozen=True):
@@ -179,12 +183,14 @@ class PortfolioContainer(LaneMember):
             position_ids: Ids of the positions that they open.
             position: The position after them, if there is one.
         """
-        equity = legs.cash[:-1][legs.opening].tolist()
-        for entry in zip(position_ids, equity, strict=True):
-            self._metrics.entered(*entry)
+        if self._metrics.keeps_series:
+            equity = legs.cash[:-1][legs.opening].tolist()
+            for entry in zip(position_ids, equity, strict=True):
+                self._metrics.entered(*entry)
         self.events.publish_block(batch)
+        opening = legs.opening
         held = np.zeros(len(legs.row))
-        held[legs.opening] = (legs.sign * legs.quantity)[legs.opening]
+        held[opening] = legs.sign[opening] * legs.quantity[opening]
         self._marks.note_all(legs.row, legs.cash[1:], symbol, held)
         cash, opened = float(legs.cash[-1]), len(position_ids)
         self.account.settle(cash, symbol, position, opened=opened)
@@ -258,18 +264,16 @@ class PortfolioContainer(LaneMember):
             return
         self._marked = table.first_step + stop
         cash, holdings = self._marks.take(rows.start, stop)
-        equity, exposure = cash.copy(), np.zeros(len(cash))
-        for symbol in filter(holdings.__contains__, self._market.symbols):  # always in this order
-            quantities = holdings[symbol]
-            value = np.where(quantities == 0.0, 0.0, quantities * table.closes(symbol)[rows])
-            equity += value
-            exposure += np.abs(value)
+        held = [symbol for symbol in self._market.symbols if symbol in holdings]
+        values = [_value(holdings[symbol], table.closes(symbol)[rows]) for symbol in held]
+        equity = sum(values, cash)  # always in this order
+        exposure = sum(map(np.abs, values[1:]), np.abs(values[0])) if values else 0.0
         columns = {
             "ts": table.ts[rows],
             "equity": equity,
             "cash": cash,
             "exposure": exposure,
-            "benchmark": self._market.benchmark_closes(table)[rows],
+            "benchmark": self._market.benchmark_closes(table, rows),
         }
         self.events.publish_block(Block(PortfolioUpdate, columns), self.id)
 
@@ -310,6 +314,15 @@ class PortfolioContainer(LaneMember):
             return self._quotes.price(position.symbol)
         before = self._market.close_before(position.symbol)  # no bar has arrived in this window
         return position.entry_price if before is None else before
+
+
+def _value(quantity: Floats, close: Floats) -> Floats:
+    """Return what is held is worth; nothing held is worth nothing even before the first close."""
+    value = quantity * close
+    unknown = np.isnan(value)
+    if unknown.any():
+        value[unknown & (quantity == 0.0)] = 0.0
+    return value
 
 
 def parameters_shown(strategy: StrategyConfig, lane: LaneConfig) -> dict[str, object]:

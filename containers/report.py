@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -70,12 +70,8 @@ class WindowReport:
         body = {"aggregate_metrics": aggregate, **summary}
         body["portfolios"] = map(msgspec.structs.asdict, rows)
         await results.write(AGGREGATE_FILE, body)
-        trades = (
-            {"container_id": portfolio.id, **_fields(trade)}
-            for portfolio in self._portfolios
-            for trade in portfolio.trades()
-        )
-        await results.write(TRADES_FILE, {"trades": trades})
+        trades = _with_ids([(it.id, it.trades()) for it in self._portfolios])
+        await results.write_late(TRADES_FILE, {"trades": trades})
         if self._series:
             lanes = ({"container_id": it.id, **it.series()} for it in self._portfolios)
             await results.write(SERIES_FILE, {"lanes": lanes})
@@ -111,9 +107,11 @@ def _row(portfolio: PortfolioContainer) -> LaneReport:
     )
 
 
-def _fields(trade: Trade) -> dict[str, object]:
-    fields: dict[str, object] = msgspec.to_builtins(trade)
-    return fields
+def _with_ids(by_portfolio: Sequence[tuple[str, Iterator[Trade]]]) -> Iterator[dict[str, object]]:
+    """Yield the fields of trades, each with the id of its portfolio."""
+    for container_id, trades in by_portfolio:
+        for trade in trades:
+            yield {"container_id": container_id, **msgspec.to_builtins(trade)}
 
 
 def _aggregate(rows: Sequence[LaneReport]) -> AggregateResult:

@@ -88,8 +88,8 @@ class Batch:
             return None
         if len(chosen) == len(self.blocks):
             return self
-        codes = np.zeros(len(self.blocks), dtype=np.uint8)
+        codes = np.full(len(self.blocks), len(chosen), dtype=np.uint8)
         codes[chosen] = np.arange(len(chosen))
-        order = self.order[np.isin(self.order, chosen)]
+        order = codes[self.order]
         sources = [self.sources[i] for i in chosen]
-        return Batch([self.blocks[i] for i in chosen], codes[order], sources=sources)
+        return Batch([self.blocks[i] for i in chosen], order[order < len(chosen)], sources=sources)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from heapq import merge
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,21 +17,34 @@ __all__ = ["Correlations", "correlations_of"]
 
 Places: TypeAlias = NDArray[np.int64]
 
+_FEW = 8
+"""Ids that are looked up one by one."""
+
 
 class Correlations(NamedTuple):
     """The correlations of a batch, each of whose events have the same id.
 
     Args:
         ids: All ids that may occur.
-        most_events: Events of the id that has most of them.
-        closed: Ids whose last event closes them.
+        most_events: No id has more events than this.
+        most_open: No more of them are open at once.
+        closed: bool (ids,), whether the last event of each closes it.
         staying: The events of all others, in their order.
     """
 
     ids: tuple[str, ...]
     most_events: int
-    closed: frozenset[str]
+    most_open: int
+    closed: NDArray[np.bool_]
     staying: Iterable[Event]
+
+    def closed_among(self, known: Collection[object]) -> list[str]:
+        """Return those of some ids that are closed in the batch."""
+        if len(known) < _FEW:
+            found = [it for it in known if isinstance(it, str) and it in self.ids]
+            return [it for it in found if self.closed[self.ids.index(it)]]
+        closed = {self.ids[index] for index in np.flatnonzero(self.closed).tolist()}
+        return [it for it in known if isinstance(it, str) and it in closed]
 
 
 class _Part(NamedTuple):
@@ -54,31 +67,44 @@ def correlations_of(batch: Batch) -> Correlations | None:
         if block.cls.correlation_field is None:
             continue
         column = block.columns[block.cls.correlation_field]
-        if not isinstance(column, DictionaryColumn) or (ids is not None and column.values != ids):
+        if not isinstance(column, DictionaryColumn) or (
+            ids is not None and column.values is not ids and column.values != ids
+        ):
             return None
         ids = column.values
         parts.append(_Part(block, column.codes, np.flatnonzero(batch.order == code)))
     if ids is None:
-        return Correlations((), 0, frozenset(), ())
+        return Correlations((), 0, 0, np.zeros(0, dtype=np.bool_), ())
     return _sorted_out(parts, ids)
 
 
 def _sorted_out(parts: list[_Part], ids: tuple[str, ...]) -> Correlations | None:
-    last = np.full(len(ids), -1)
-    closing = np.full(len(ids), -1)
-    counts = np.zeros(len(ids), dtype=np.int64)
+    never = np.iinfo(np.int64).max
+    closing = np.full(len(ids), never)
+    closes = 0
     for part in parts:
-        counts += np.bincount(part.codes, minlength=len(ids))
-        last[part.codes] = np.maximum(last[part.codes], part.places)
         if part.block.cls.closes:
-            if len(np.unique(part.codes)) < len(part.codes):
-                return None
             closing[part.codes] = part.places
-    closed = closing >= 0
-    if not np.array_equal(last[closed], closing[closed]):
+            closes += len(part.codes)
+    closed = closing != never
+    if np.count_nonzero(closed) != closes:
         return None
-    found = frozenset(ids[index] for index in np.flatnonzero(closed).tolist())
-    return Correlations(ids, int(counts.max()), found, _staying(parts, closed))
+    for part in parts:
+        if not part.block.cls.closes and (part.places > closing[part.codes]).any():
+            return None
+    most = sum(int(np.bincount(part.codes).max()) for part in parts)
+    return Correlations(ids, most, _most_open(parts, closing), closed, _staying(parts, closed))
+
+
+def _most_open(parts: list[_Part], closing: Places) -> int:
+    """Return how many are open at once, at most: those that have begun and are not closed yet."""
+    begins = np.full(len(closing), np.iinfo(np.int64).max)
+    for part in parts:
+        codes, places = part.codes[::-1], part.places[::-1]  # so that the first one is set last
+        begins[codes] = np.minimum(begins[codes], places)
+    begun = np.arange(1, len(begins) + 1)
+    ended = np.searchsorted(np.sort(closing), np.sort(begins))
+    return int((begun - ended).max(initial=0))
 
 
 def _staying(parts: list[_Part], closed: NDArray[np.bool_]) -> Iterator[Event]:

@@ -50,6 +50,9 @@ class DictionaryColumn:
         return [values[code] for code in self.codes.tolist()]
 
 
+_ROWS = (np.ndarray, DictionaryColumn)
+"""What has a value for each row."""
+
 Column: TypeAlias = "NDArray[Any] | DictionaryColumn | str | int | float | tuple[str, ...] | None"
 
 
@@ -72,7 +75,7 @@ class Block(Generic[E]):
 
     def __init__(self, cls: type[E], columns: Mapping[str, Column]) -> None:
         fields = cls.__struct_fields__
-        if set(columns) != set(fields):
+        if columns.keys() != set(fields):
             odd = sorted(set(columns) ^ set(fields))
             raise ValueError(f"columns of a {event_name(cls)} block do not match its fields: {odd}")
         ts = columns["ts"]
@@ -83,7 +86,7 @@ class Block(Generic[E]):
         self.length = len(ts)
         self._events: list[E] | None = None
         for name, column in self.columns.items():
-            if isinstance(column, (np.ndarray, DictionaryColumn)) and len(column) != self.length:
+            if isinstance(column, _ROWS) and len(column) != self.length:
                 raise ValueError(f"column {name!r} has {len(column)} rows, ts has {self.length}")
 
     def __len__(self) -> int:

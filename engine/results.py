@@ -241,13 +241,7 @@ class WindowResults:
         body = {"container_id": container_id, **document.body}
         if document.trace is not None:
             await self._keep_trace(container_id, document.trace)
-        path = results_path(container_id)
-        if isinstance(self._storage, HeldStorage):
-            self._files[path] = await hold_document(
-                self._storage, self.path, path, body, self._compression
-            )
-        else:
-            await self._write(path, body)
+        await self._write_late(results_path(container_id), body)
 
     async def write(self, name: str, body: Mapping[str, object]) -> None:
         """Write another file of the window, e.g. ``all_trades.json``.
@@ -256,9 +250,18 @@ class WindowResults:
             UnsafeIdError: The name cannot be a file name, or is taken by the result tree itself.
             StorageError: It cannot be written; an earlier file of that name is still whole.
         """
-        if check_id(name, "file name").lower() in {COMMIT_FILE, CONTAINERS}:
-            raise UnsafeIdError(f"file name {name!r} is taken by the result tree: choose another")
-        await self._write(name, body)
+        await self._write(_checked(name), body)
+
+    async def write_late(self, name: str, body: Mapping[str, object]) -> None:
+        """Write another file of the window, of which little may be read.
+
+        Where results stay in memory, it is made when somebody reads it. So nothing in ``body`` may
+        change any more, or refer to what takes more memory than the file.
+
+        Raises:
+            UnsafeIdError: As for `write`; StorageError likewise.
+        """
+        await self._write_late(_checked(name), body)
 
     def scratch(self, container_id: str, name: str) -> Journal:
         """Return a file for what a container cannot keep in memory; it is no result.
@@ -342,10 +345,25 @@ class WindowResults:
         await to_thread.run_sync(journal.sync)
         self._files[path] = await record_of(self._storage, self.path, path)
 
+    async def _write_late(self, path: str, body: Mapping[str, object]) -> None:
+        if isinstance(self._storage, HeldStorage):
+            self._files[path] = await hold_document(
+                self._storage, self.path, path, body, self._compression
+            )
+        else:
+            await self._write(path, body)
+
     async def _write(self, path: str, body: Mapping[str, object]) -> None:
         self._files[path] = await write_document(
             self._storage, self.path, path, body, self._compression
         )
+
+
+def _checked(name: str) -> str:
+    """Return the name of a file of a window, if it can be one."""
+    if check_id(name, "file name").lower() in {COMMIT_FILE, CONTAINERS}:
+        raise UnsafeIdError(f"file name {name!r} is taken by the result tree: choose another")
+    return name
 
 
 def _aside(run_dir: str) -> str:

@@ -172,14 +172,14 @@ class _ByCorrelation(ABC, Generic[V]):
             for event in batch:
                 self._assign(event)
             return
-        for correlation_id in [known for known in self._open if known in found.closed]:
+        for correlation_id in found.closed_among(self._open):
             self._forget(correlation_id)
         for event in found.staying:
             self._assign(event)
 
     def _has_room(self, found: Correlations) -> bool:
         """Whether no cap can be reached by the events of a batch, in whatever order they come."""
-        return len(self._open) + len(found.ids) <= self._max_open
+        return len(self._open) + found.most_open <= self._max_open
 
     def _assign(self, event: Event) -> None:
         field = event.correlation_field

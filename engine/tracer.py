@@ -106,6 +106,7 @@ class EventTracer:
         self._log = log
         self._logged: tuple[type[Event], ...] = () if log is None else tuple(log.types)
         self.policy = policy
+        self._observe_batch = policy.observe_batch if isinstance(policy, TakesBatches) else None
         sink_types = (sink.types for sink in self._sinks)
         self.types = frozenset(self._traced).union(self._logged, *sink_types)
 
@@ -183,8 +184,8 @@ class EventTracer:
         traced = batch.of(self._traced)
         if traced is None:
             return
-        if isinstance(self.policy, TakesBatches):
-            self.policy.observe_batch(traced)
+        if self._observe_batch is not None:
+            self._observe_batch(traced)
             return
         for envelope in batch.envelopes(first, cause):
             if isinstance(envelope.event, self._traced):

@@ -158,7 +158,7 @@ class PhaseSettings(PhaseOptions, frozen=True, kw_only=True, forbid_unknown_fiel
     results_storage: ResultsStorage = "disk"
     compression: Compression = "none"
     seed: NonNegativeInt = 0
-    block_size: PositiveInt = 4096
+    block_size: PositiveInt = 32_768
     periods_per_year: PositiveFloat | None = None
     benchmark: Identifier | None = None
 

@@ -16,7 +16,7 @@ from admf.containers.metrics.drawdown import DrawdownAccumulator
 from admf.containers.metrics.ratio import finite, ratio
 from admf.containers.metrics.return_blocks import ReturnBlock, ReturnBlocks
 from admf.containers.metrics.returns import ReturnAccumulator
-from admf.containers.metrics.sampling import DaySampler, Times
+from admf.containers.metrics.sampling import DaySampler
 from admf.engine.block import Block
 from admf.engine.events import Event
 
@@ -190,17 +190,15 @@ class EquityMetrics:
         return ratio(self._equity_sum, self._bars)
 
     def _fold_marks(self, marks: Block[Any]) -> None:
-        equity, exposure, benchmark = (
-            np.asarray(marks.column(name), dtype=np.float64)
-            for name in ("equity", "exposure", "benchmark")
-        )
+        equity = np.asarray(marks.column("equity"), dtype=np.float64)
+        exposure = np.asarray(marks.column("exposure"), dtype=np.float64)
         with np.errstate(all="ignore"):
             self._fold_growth(equity)
             self._bars += len(equity)
             self._exposed_bars += int(np.count_nonzero(exposure > 0.0))
             self._solvent = self._solvent and bool(0.0 < equity.min() <= equity.max() < math.inf)
             if self._solvent:
-                self._fold_returns(marks.ts, equity, benchmark)
+                self._fold_returns(marks, equity)
             for chunks in self._buffer.extend(equity):
                 self._fold_chunks(*chunks)
 
@@ -214,11 +212,14 @@ class EquityMetrics:
         self._worst_growth = min(self._worst_growth, worst)
         self._equity = float(equity[-1])
 
-    def _fold_returns(self, ts: Times, equity: Floats, benchmark: Floats) -> None:
+    def _fold_returns(self, marks: Block[Any], equity: Floats) -> None:
+        benchmark = marks.columns["benchmark"]
+        if not isinstance(benchmark, np.ndarray):
+            benchmark = np.broadcast_to(np.float64(benchmark), len(marks))  # type: ignore[arg-type]
         if self._sampler is None:
             self._returns.fold(equity, benchmark)
         else:
-            self._returns.fold(*self._sampler.take(ts, equity, benchmark))
+            self._returns.fold(*self._sampler.take(marks.ts, equity, benchmark))
 
     def _fold_chunks(self, equity: Floats) -> None:
         """Fold what depends on how marks are grouped."""

@@ -12,6 +12,7 @@ __all__ = ["EXACT_SAMPLES", "QuantileAccumulator"]
 
 EXACT_SAMPLES = 16 * CHUNK
 
+_FEWEST = 128
 _GROUP = 8
 _TAIL = 0.05
 
@@ -31,15 +32,16 @@ class QuantileAccumulator:
     """
 
     def __init__(self, exact: int = EXACT_SAMPLES) -> None:
-        self._buffer = np.empty(exact)
+        self._exact = exact
+        self._buffer = np.empty(0)
         self._filled = 0
         self._digest: TDigest | None = None
         self._known_tails: tuple[float, ...] | None = None
 
     def copied(self) -> QuantileAccumulator:
         """Return an accumulator of the same values, which goes on by itself."""
-        copied = QuantileAccumulator(len(self._buffer))
-        copied._buffer[: self._filled] = self._buffer[: self._filled]
+        copied = QuantileAccumulator(self._exact)
+        copied._buffer = self._buffer[: self._filled].copy()
         copied._filled = self._filled
         copied._digest = None if self._digest is None else self._digest.copy()
         return copied
@@ -54,9 +56,10 @@ class QuantileAccumulator:
         self._known_tails = None
         start = 0
         while start < len(values):
-            if self._filled == len(self._buffer):
+            if self._filled == self._exact:
                 self._compress()
-            stop = min(len(values), start + len(self._buffer) - self._filled)
+            stop = min(len(values), start + self._exact - self._filled)
+            self._make_room(self._filled + stop - start)
             self._buffer[self._filled : self._filled + stop - start] = values[start:stop]
             self._filled += stop - start
             start = stop
@@ -100,6 +103,12 @@ class QuantileAccumulator:
         """
         low, high = self._tails()
         return None if low is None or high is None else ratio(abs(high), abs(low))
+
+    def _make_room(self, count: int) -> None:
+        if count > len(self._buffer):
+            larger = np.empty(min(self._exact, max(2 * count, _FEWEST)))
+            larger[: self._filled] = self._buffer[: self._filled]
+            self._buffer = larger
 
     def _compress(self) -> None:
         groups = np.sort(self._buffer).reshape(-1, _GROUP).mean(axis=1)

@@ -54,4 +54,5 @@ def _last_of_days(ts: Times, first: int, last: int) -> NDArray[np.intp]:
         days = ts // DAY_NS
         return np.flatnonzero(days[1:] != days[:-1])
     starts = np.searchsorted(ts, np.arange(first + 1, last + 1) * DAY_NS)
-    return starts[starts != np.append(starts[1:], -1)] - 1
+    rows: NDArray[np.intp] = starts[starts != np.append(starts[1:], -1)] - 1
+    return rows

@@ -123,6 +123,11 @@ class MetricsEventTracer(EventTracer):
         self._found = None
         super().record_batch(batch, first, cause)
 
+    @property
+    def keeps_series(self) -> bool:
+        """Whether it makes use of what `entered` tells."""
+        return self._series is not None
+
     def entered(self, position_id: str, equity: float) -> None:
         """Take note of the equity just before a position was entered, which no event tells."""
         if self._series is not None:

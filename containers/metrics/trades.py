@@ -32,14 +32,12 @@ class _Streaks(msgspec.Struct):
     def fold(self, pnl: Floats) -> None:
         signs = np.sign(pnl)
         edges = np.concatenate(([0], np.flatnonzero(np.diff(signs)) + 1, [len(signs)]))
-        lengths = np.diff(edges).tolist()
-        for sign, length in zip(signs[edges[:-1]].tolist(), lengths, strict=True):
-            self.length = self.length + length if sign == self.sign else length
-            self.sign = sign
-            if sign > 0:
-                self.longest_win = max(self.longest_win, self.length)
-            elif sign < 0:
-                self.longest_loss = max(self.longest_loss, self.length)
+        lengths, signs = np.diff(edges), signs[edges[:-1]]
+        if signs[0] == self.sign:
+            lengths[0] += self.length
+        self.sign, self.length = float(signs[-1]), int(lengths[-1])
+        self.longest_win = int(lengths[signs > 0.0].max(initial=self.longest_win))
+        self.longest_loss = int(lengths[signs < 0.0].max(initial=self.longest_loss))
 
 
 class SideMetrics:

@@ -31,6 +31,10 @@ make two different averages this close.
 """
 
 
+_AT_ONCE = 16_384
+"""Rows that are compared at once, so that what is in between stays in the processor's cache."""
+
+
 def side(
     left: NDArray[np.float64],
     right: NDArray[np.float64] | float,
@@ -43,11 +47,15 @@ def side(
         right: float64 (n,), or one value for all bars.
         scale: The magnitude that a tie is judged by, such as the close.
     """
-    difference = left - right
-    sides: NDArray[np.float64] = np.sign(difference)
-    tied = np.abs(difference, out=difference) <= TIE * scale
-    if tied.any():
-        sides[tied] = 0.0
+    sides = np.empty(len(left))
+    for start in range(0, len(left), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        difference = left[rows] - (right[rows] if isinstance(right, np.ndarray) else right)
+        found = np.sign(difference, out=sides[rows])
+        magnitude = scale[rows] if isinstance(scale, np.ndarray) else scale
+        tied = np.abs(difference, out=difference) <= TIE * magnitude
+        if tied.any():
+            found[tied] = 0.0
     return sides
 
 

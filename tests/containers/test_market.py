@@ -63,13 +63,13 @@ def test_closes_before_a_time_reach_beyond_the_window() -> None:
 def test_the_benchmark_is_its_last_close(start: int, benchmark: str, expected: list[float]) -> None:
     part = market(start, start + 3, benchmark)
     (table,) = tables(part, start, start + 3)
-    np.testing.assert_array_equal(part.benchmark_closes(table), expected)
+    np.testing.assert_array_equal(part.benchmark_closes(table, slice(0, table.steps)), expected)
 
 
 def test_without_a_benchmark_there_is_none() -> None:
     part = market()
     (table,) = tables(part, 0, 5)
-    assert np.isnan(part.benchmark_closes(table)).all()
+    assert np.isnan(part.benchmark_closes(table, slice(0, table.steps))).all()
 
 
 def test_a_quote_is_what_is_known_at_that_moment() -> None:
