@@ -7,6 +7,7 @@ from pathlib import Path
 
 from admf.containers.config import DataConfig
 from admf.containers.features import FeatureStore
+from admf.containers.market_data import MarketData
 from admf.containers.price_path import PricePathConfig, resampled
 from admf.containers.readers import load_market_data
 
@@ -39,6 +40,14 @@ class DataCatalog:
             data = load_market_data(config, frames=self._frames, extra_symbols=extra)
             self._stores[key] = FeatureStore(data)
         return self._stores[key]
+
+    def knows(self, config: DataConfig, benchmark: str | None = None) -> bool:
+        """Whether a data set has been loaded."""
+        return (config, benchmark) in self._stores
+
+    def put(self, config: DataConfig, benchmark: str | None, data: MarketData) -> None:
+        """Have market data that somebody else has loaded."""
+        self._stores[config, benchmark] = FeatureStore(data)
 
     def load_path(
         self, config: DataConfig, path: PricePathConfig, benchmark: str | None = None

@@ -214,20 +214,26 @@ class WindowResults:
         storage: Where they are kept.
         path: The folder in the storage.
         compression: Of all files but the commit record.
+
+    Attributes:
+        storage: Where they are kept.
+        path: The folder in the storage.
+        compression: Of all files but the commit record.
+        committed: The commit record, once it is written; None before, or if it stays in memory.
     """
 
     def __init__(self, storage: Storage, path: str, compression: Compression = "none") -> None:
-        self._storage = storage
+        self.storage = storage
         self.path = path
-        self._compression: Compression = compression
+        self.compression: Compression = compression
         self._ids = UniqueIds("container id")
         self._files: dict[str, FileRecord | Callable[[], FileRecord]] = {}
-        self._committed: FileRecord | None = None
+        self.committed: FileRecord | None = None
 
     @property
     def location(self) -> str:
         """Where the folder is, for people."""
-        return self._storage.locate(self.path)
+        return self.storage.locate(self.path)
 
     async def write_container(self, document: Document) -> None:
         """Write ``containers/<container_id>_results.json``; writing it again replaces it.
@@ -269,15 +275,15 @@ class WindowResults:
         Who asked for it is to discard it; what a killed process leaves of it is swept.
         """
         name = temporary_name(f"{container_id}_{name}")
-        return self._storage.journal(f"{self.path}/{CONTAINERS}/{name}")
+        return self.storage.journal(f"{self.path}/{CONTAINERS}/{name}")
 
     def trace(self, container_id: str) -> Journal:
         """Return ``containers/<container_id>_trace.frames`` to append to; see `Document`."""
-        return self._storage.journal(f"{self.path}/{trace_path(container_id)}")
+        return self.storage.journal(f"{self.path}/{trace_path(container_id)}")
 
     async def exists(self, name: str) -> bool:
         """Whether a file of the window is there."""
-        return await find_document(self._storage, f"{self.path}/{name}")
+        return await find_document(self.storage, f"{self.path}/{name}")
 
     async def read(self, name: str, kind: type[T]) -> T:
         """Return a file of the window, decoded as ``kind``.
@@ -286,7 +292,7 @@ class WindowResults:
             TornFileError: It is not whole, or was not written by admf.
             StorageError: It cannot be read.
         """
-        return await read_document(self._storage, f"{self.path}/{name}", kind)
+        return await read_document(self.storage, f"{self.path}/{name}", kind)
 
     async def commit(
         self, summary: Mapping[str, object], windows: Iterable[FileRecord] = ()
@@ -299,12 +305,12 @@ class WindowResults:
         """
         files = (self._files[path] for path in sorted(self._files))
         records = (it if isinstance(it, FileRecord) else it() for it in files)
-        if isinstance(self._storage, HeldStorage):
+        if isinstance(self.storage, HeldStorage):
             body = {**summary, "files": records, "windows": list(windows)}
-            await hold_document(self._storage, self.path, COMMIT_FILE, body)
+            await hold_document(self.storage, self.path, COMMIT_FILE, body)
             return
         body = {**summary, "files": records, "windows": iter(windows)}
-        self._committed = await write_document(self._storage, self.path, COMMIT_FILE, body)
+        self.committed = await write_document(self.storage, self.path, COMMIT_FILE, body)
 
     def record_below(self, above: WindowResults) -> FileRecord | None:
         """Return the commit record, as one in a folder above tells of it.
@@ -312,14 +318,19 @@ class WindowResults:
         Returns:
             None if there is none, or if it stays in memory.
         """
-        if self._committed is None:
+        if self.committed is None:
             return None
         folder = self.path.removeprefix(f"{above.path}/")
-        return msgspec.structs.replace(self._committed, path=f"{folder}/{COMMIT_FILE}")
+        return msgspec.structs.replace(self.committed, path=f"{folder}/{COMMIT_FILE}")
 
     async def withdraw(self) -> None:
         """Remove the commit record of an earlier run, before files that it lists are replaced."""
-        await self._storage.remove(f"{self.path}/{COMMIT_FILE}")
+        await self.storage.remove(f"{self.path}/{COMMIT_FILE}")
+
+    async def clear_attempt(self) -> None:
+        """Remove what a process that died while it wrote has left besides whole files."""
+        await self.withdraw()
+        await self.storage.sweep(self.path)
 
     async def kept(self, fingerprint: str, kind: type[E]) -> E | None:
         """Return the commit record of an earlier run if the window came to its end in that.
@@ -331,31 +342,31 @@ class WindowResults:
         Returns:
             None if there is no record, it is of something else, or a file is not as it was written.
         """
-        if not (await verify_window(self._storage, self.path)).complete:
+        if not (await verify_window(self.storage, self.path)).complete:
             return None
         summary = await self.read(COMMIT_FILE, kind)
         if (summary.status, summary.fingerprint) != ("completed", fingerprint):
             return None
-        self._committed = await record_of(self._storage, self.path, COMMIT_FILE)
+        self.committed = await record_of(self.storage, self.path, COMMIT_FILE)
         return summary
 
     async def _keep_trace(self, container_id: str, journal: Journal) -> None:
         """Make a trace durable, and one of the files of the window."""
         path = trace_path(container_id)
         await to_thread.run_sync(journal.sync)
-        self._files[path] = await record_of(self._storage, self.path, path)
+        self._files[path] = await record_of(self.storage, self.path, path)
 
     async def _write_late(self, path: str, body: Mapping[str, object]) -> None:
-        if isinstance(self._storage, HeldStorage):
+        if isinstance(self.storage, HeldStorage):
             self._files[path] = await hold_document(
-                self._storage, self.path, path, body, self._compression
+                self.storage, self.path, path, body, self.compression
             )
         else:
             await self._write(path, body)
 
     async def _write(self, path: str, body: Mapping[str, object]) -> None:
         self._files[path] = await write_document(
-            self._storage, self.path, path, body, self._compression
+            self.storage, self.path, path, body, self.compression
         )
 
 

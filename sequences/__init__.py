@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from admf.sequences.executor import InlineExecutor, WindowExecutor, WindowObserver
 from admf.sequences.outcome import Outcome, TrialCounts
 from admf.sequences.phase import PhaseConfig, ResolvedPhase
-from admf.sequences.phase_run import RunOfPhase, WindowObserver
+from admf.sequences.phase_run import RunOfPhase
 from admf.sequences.sequence import Sequence
 from admf.sequences.sequencer import PhaseEnd, Sequencer
 from admf.sequences.settings import DataRange, PhaseOptions, PhaseSettings
@@ -13,6 +14,7 @@ from admf.sequences.stretch import Candidate, Stretch
 __all__ = [
     "Candidate",
     "DataRange",
+    "InlineExecutor",
     "Outcome",
     "PhaseConfig",
     "PhaseEnd",
@@ -24,5 +26,6 @@ __all__ = [
     "Sequencer",
     "Stretch",
     "TrialCounts",
+    "WindowExecutor",
     "WindowObserver",
 ]

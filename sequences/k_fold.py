@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,10 @@ from admf.sequences.outcome import Outcome
 from admf.sequences.purging import held_across
 from admf.sequences.search import Evaluate, search, search_windows, sequence_windows
 from admf.sequences.settings import PhaseSettings
+from admf.sequences.side_by_side import side_by_side
 from admf.sequences.splits import Split, StepRange
 from admf.sequences.stitching import StitchedEquity
-from admf.sequences.stretch import Candidate, Stretch
+from admf.sequences.stretch import Candidate, PhaseRun, Stretch
 
 __all__ = ["KFold"]
 
@@ -47,15 +50,35 @@ class KFold:
         config = stretch.settings.k_fold
         purged = await held_across(stretch) if config.purge == "trades" else None
         report = KFoldReport(stretch)
-        for number, split in enumerate(_splits(stretch, purged), 1):
-            part = stretch.child(_split_name(number))
-            found = await search(part, _evaluate(part, split))
-            rows: list[LaneReport] = []
-            if found.best_parameters is not None:
-                rows = await _test(part, split, Candidate(1, found.best_parameters))
-            report.take(part, split, found, rows)
+
+        async def take(done: _Done) -> None:
+            report.take(done.part, done.split, done.found, done.rows)
+
+        works = (
+            partial(_do, stretch.child(_split_name(number)), split)
+            for number, split in enumerate(_splits(stretch, purged), 1)
+        )
+        await side_by_side(stretch.run, works, take)
         paths = [await _stitched(stretch, path) for path in _paths(stretch)]
         return report.outcome(paths)
+
+
+class _Done(NamedTuple):
+    """A split, what its training found, and how that did in its tests."""
+
+    part: Stretch
+    split: Split
+    found: Outcome
+    rows: list[LaneReport]
+
+
+async def _do(part: Stretch, split: Split, run: PhaseRun) -> _Done:
+    here = part.beside(run)
+    found = await search(here, _evaluate(here, split))
+    rows: list[LaneReport] = []
+    if found.best_parameters is not None:
+        rows = await _test(here, split, Candidate(1, found.best_parameters))
+    return _Done(part, split, found, rows)
 
 
 def _splits(stretch: Stretch, purged: Purge | None) -> Iterator[Split]:
@@ -77,8 +100,10 @@ def _evaluate(part: Stretch, split: Split) -> Evaluate:
     ]
     lengths = [len(steps) for steps in split.train]
 
-    async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
-        by_stretch = [await judge(candidates) for judge in judges]
+    async def evaluate(
+        batch: int, candidates: Sequence[Candidate], run: PhaseRun
+    ) -> list[LaneReport]:
+        by_stretch = [await judge(batch, candidates, run) for judge in judges]
         return [merged_report(rows, lengths) for rows in zip(*by_stretch, strict=True)]
 
     return evaluate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +17,9 @@ from admf.sequences.outcome import Outcome
 from admf.sequences.reruns import RERUN_METHODS, reruns
 from admf.sequences.resamples import resamples
 from admf.sequences.settings import PhaseSettings
+from admf.sequences.side_by_side import side_by_side
 from admf.sequences.splits import StepRange
-from admf.sequences.stretch import Stretch
+from admf.sequences.stretch import PhaseRun, Stretch
 
 __all__ = ["MonteCarlo"]
 
@@ -33,7 +35,7 @@ class _Simulations(Protocol):
     source: Outcome
     facts: Mapping[str, Any]
 
-    async def batch(self, name: str, numbers: range) -> list[Simulated]:
+    async def batch(self, name: str, numbers: range, run: PhaseRun) -> list[Simulated]:
         """Run simulations in an execution window of this name, or in windows below it."""
         ...
 
@@ -69,8 +71,12 @@ class MonteCarlo:
         config = stretch.settings.monte_carlo
         figures = Figures()
         simulations = await _simulations(stretch)
-        for name, numbers in _batches(config):
-            figures.take(await simulations.batch(name, numbers))
+
+        async def take(found: list[Simulated]) -> None:
+            figures.take(found)
+
+        works = (partial(simulations.batch, name, numbers) for name, numbers in _batches(config))
+        await side_by_side(stretch.run, works, take)
         if figures.failed == figures.count:
             raise WindowError(
                 f"monte_carlo: all {figures.count} simulations failed; the first: {figures.error}"

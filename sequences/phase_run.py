@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Self
 
 import msgspec
 
@@ -12,48 +14,37 @@ from admf.containers.config import LaneConfig
 from admf.containers.report import LaneReport
 from admf.containers.series import SERIES_FILE
 from admf.engine.documents import FileRecord
-from admf.engine.errors import ConfigError, MemoryLimitError, UserCodeError, WindowError
-from admf.engine.failures import ungroup
-from admf.engine.lifecycle import LifecycleManager
+from admf.engine.errors import ConfigError, UserCodeError
 from admf.engine.registry import Registry
 from admf.engine.result_names import AGGREGATE_FILE
 from admf.engine.results import ResultStore, WindowResults
 from admf.engine.spool import Spool
 from admf.engine.summary import WindowSummary
-from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
+from admf.sequences.executor import WindowExecutor, WindowObserver
 from admf.sequences.outcome import Outcome
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequence import sequence_of
 from admf.sequences.stretch import Part, Role, Stretch
 from admf.sequences.trials import TrialRecord
 
-__all__ = ["RunOfPhase", "WindowObserver"]
+__all__ = ["RunOfPhase"]
 
 TRIALS_FILE = "trials.json"
 
 
-class WindowObserver(Protocol):
-    """Is told of the windows of a phase."""
-
-    def opened(self, window: ExecutionWindow) -> None:
-        """A window is about to start."""
-        ...
-
-    def closed(self, summary: WindowSummary) -> None:
-        """A window is over, also if it failed or was cancelled."""
-        ...
-
-
 class RunOfPhase:
     """Runs the windows of one phase for its sequences, and keeps the record of its trials.
+
+    Parts of a sequence that run side by side each get a `branch`, which keeps back what it has to
+    tell the record until it is merged. So the record does not depend on which part is done first.
 
     Args:
         phase: The phase.
         workflow_id: The study.
         store: Where its results go.
         registry: Holds the sequences.
-        lifecycle: Makes the windows.
+        executor: Runs the windows.
         observer: Is told of each window.
         resume: Take the windows that an earlier run completed as they are.
 
@@ -62,6 +53,7 @@ class RunOfPhase:
         tests: Of the portfolios that tested what was found.
         failed: Portfolios that failed and were no trials of a search, which may well fail.
         trial_error: Why the first trial that failed did so; empty if none did.
+        kept_back: What a branch has yet to add to the record; None if this is no branch.
     """
 
     def __init__(
@@ -71,7 +63,7 @@ class RunOfPhase:
         store: ResultStore,
         *,
         registry: Registry,
-        lifecycle: LifecycleManager,
+        executor: WindowExecutor,
         observer: WindowObserver,
         resume: bool = False,
     ) -> None:
@@ -83,12 +75,31 @@ class RunOfPhase:
         self._workflow_id = workflow_id
         self._store = store
         self._registry = registry
-        self._lifecycle = lifecycle
+        self._executor = executor
         self._observer = observer
         self._resume = resume
         self._trials = Spool()
         self._series = Spool()
         self._open: dict[str, _Folder] = {}
+        self.kept_back: list[Callable[[RunOfPhase], None]] | None = None
+        self._branch_series: list[str] = []
+
+    @property
+    def slots(self) -> int:
+        """How many windows run side by side."""
+        return self._executor.slots
+
+    def branch(self) -> Self:
+        """Return a run of the same phase, for a part of it that runs beside others."""
+        branch = copy.copy(self)
+        branch.kept_back = []
+        branch._branch_series = []
+        return branch
+
+    def merge(self, branch: Self) -> None:
+        """Take what a branch has kept back; the branch is over."""
+        for note in branch.kept_back or ():
+            note(self)
 
     def close(self) -> None:
         """Let go of the record."""
@@ -107,7 +118,7 @@ class RunOfPhase:
         """Run a part of the sequence of a name, which gets a folder as a sequence does."""
         if stretch.path in self._open:
             return await part(stretch)
-        folder = self._open[stretch.path] = _Folder(self._results(stretch.path))
+        folder = self._open[stretch.path] = _Folder(self._results(stretch.path), self)
         try:
             outcome = await part(stretch)
             if not folder.is_window:
@@ -139,14 +150,14 @@ class RunOfPhase:
         else:
             rows = await _reports(lanes, summary, results)
             if role in ("main", "test") and await results.exists(SERIES_FILE):
-                self._series.append(spec.window_id.encode())
+                self._note_series(spec.window_id)
         self._count(rows, role)
         return rows
 
     def series_windows(self, path: str) -> list[str]:
         """Return the windows at a path and below that wrote series and tried nothing, in order."""
         below = f"{path}/" if path else ""
-        windows = (record.decode() for record in self._series)
+        windows = chain((record.decode() for record in self._series), self._branch_series)
         return [it for it in windows if it == path or it.startswith(below)]
 
     def results(self, window_id: str) -> WindowResults:
@@ -156,6 +167,8 @@ class RunOfPhase:
 
     def record(self, trial: TrialRecord) -> None:
         """Keep what became of a trial."""
+        if self._keeps_back(lambda run: run.record(trial)):
+            return
         self.trial_error = self.trial_error or trial.error or ""
         self._trials.append(msgspec.json.encode(trial))
 
@@ -164,8 +177,22 @@ class RunOfPhase:
         """Trials of all searches."""
         return len(self._trials)
 
+    def _keeps_back(self, note: Callable[[RunOfPhase], None]) -> bool:
+        """Keep back what is to be added to the record, if this is a branch."""
+        if self.kept_back is not None:
+            self.kept_back.append(note)
+        return self.kept_back is not None
+
+    def _note_series(self, window_id: str) -> None:
+        if self._keeps_back(lambda run: run._note_series(window_id)):
+            self._branch_series.append(window_id)
+        else:
+            self._series.append(window_id.encode())
+
     def _count(self, rows: list[LaneReport], role: Role) -> None:
         if role == "aside":
+            return
+        if self._keeps_back(lambda run: run._count(rows, role)):
             return
         totals = self.tests if role == "test" else self.metrics
         for row in rows:
@@ -181,7 +208,8 @@ class RunOfPhase:
         if summary is None:
             if self._resume:
                 await self._withdraw(results, spec.window_id)
-            summary = await _run(self._lifecycle.window(spec, results), self._observer)
+            alone = self.kept_back is None
+            summary = await self._executor.run(spec, results, self._observer, alone=alone)
         else:
             self._observer.closed(summary)
         self._tell_above(results, spec.window_id)
@@ -207,8 +235,13 @@ class RunOfPhase:
         while path:
             path = path.rpartition("/")[0]
             if path in self._open:
-                self._open[path].add(results)
+                self._tell(self._open[path], results)
                 return
+
+    def _tell(self, folder: _Folder, results: WindowResults) -> None:
+        here = folder.run is self  # otherwise it was opened where this run branched off
+        if here or not self._keeps_back(lambda run: run._tell(folder, results)):
+            folder.add(results)
 
     async def _write(self, name: str, stretch: Stretch, outcome: Outcome, folder: _Folder) -> None:
         results = folder.results
@@ -255,12 +288,14 @@ class _Folder:
 
     Attributes:
         results: Its files.
+        run: Has opened it.
         windows: The commit records of the windows below it.
         is_window: Whether it is that of the only window, too.
     """
 
-    def __init__(self, results: WindowResults) -> None:
+    def __init__(self, results: WindowResults, run: RunOfPhase) -> None:
         self.results = results
+        self.run = run
         self.windows = Spool()
         self.is_window = False
 
@@ -302,26 +337,3 @@ def _without_report(lane: LaneConfig, why: str) -> LaneReport:
         parameters=lane.parameters,
         metrics={},
     )
-
-
-async def _run(window: ExecutionWindow, observer: WindowObserver) -> WindowSummary:
-    """Run a window to its end; one that fails says so in its summary.
-
-    Raises:
-        MemoryLimitError: It was ended because memory ran out, so there is no point in going on.
-    """
-    observer.opened(window)
-    failure: BaseException | None = None
-    try:
-        async with window:
-            await window.run()
-    except* WindowError as errors:
-        failure = ungroup(errors)
-    finally:
-        if window.summary is not None:
-            observer.closed(window.summary)
-    if isinstance(failure, MemoryLimitError):
-        raise failure
-    if window.summary is None:
-        raise failure or WindowError(f"{window!r} was closed before it ran")
-    return window.summary

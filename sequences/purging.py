@@ -10,7 +10,7 @@ from admf.containers.report import LaneReport
 from admf.sequences.folds import Purge
 from admf.sequences.search import search
 from admf.sequences.splits import StepRange
-from admf.sequences.stretch import Candidate, Stretch
+from admf.sequences.stretch import Candidate, PhaseRun, Stretch
 
 __all__ = ["held_across"]
 
@@ -24,14 +24,13 @@ async def held_across(stretch: Stretch) -> Purge:
     """
     aside = stretch.child("holding")
     holdings = _Holdings(stretch)
-    batch = 0
 
-    async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
-        nonlocal batch
-        batch += 1
-        name = f"batch_{batch:03}"
-        rows = await aside.run_lanes(name, candidates, role="aside", options={"series": True})
-        for series in await aside.series(name):
+    async def evaluate(
+        batch: int, candidates: Sequence[Candidate], run: PhaseRun
+    ) -> list[LaneReport]:
+        here, name = aside.beside(run), f"batch_{batch:03}"
+        rows = await here.run_lanes(name, candidates, role="aside", options={"series": True})
+        for series in await here.series(name):
             for trade in series.trades:
                 holdings.take(trade.entry_ts, trade.exit_ts)
         return rows

@@ -16,7 +16,7 @@ from admf.sequences.jitter import costs_of, jittered, numbers_of, with_changes
 from admf.sequences.lanes import make_lane
 from admf.sequences.monte_carlo_figures import Figures, Simulated
 from admf.sequences.outcome import Outcome, Point
-from admf.sequences.stretch import Candidate, Stretch
+from admf.sequences.stretch import Candidate, PhaseRun, Stretch
 
 __all__ = ["RERUN_METHODS", "Reruns", "reruns"]
 
@@ -65,15 +65,16 @@ class Reruns:
         self._paths = config.method == "price_path"
         self._width = max(3, len(str(config.simulations)))
 
-    async def batch(self, name: str, numbers: Sequence[int]) -> list[Simulated]:
+    async def batch(self, name: str, numbers: Sequence[int], run: PhaseRun) -> list[Simulated]:
         """Run simulations in an execution window of this name, or in windows below it."""
+        stretch = self._stretch.beside(run)
         if self._inner is None and not self._paths:
-            return await self._lanes(name, numbers)
+            return await self._lanes(stretch, name, numbers)
         if len(numbers) == 1:
-            return [await self._run(self._stretch, name, numbers[0])]
+            return [await self._run(stretch, name, numbers[0])]
         found: list[Simulated] = []
 
-        async def run(folder: Stretch) -> Outcome:
+        async def simulate(folder: Stretch) -> Outcome:
             figures = Figures()
             for number in numbers:
                 found.append(await self._run(folder, self._name(number), number))
@@ -81,15 +82,14 @@ class Reruns:
             report = figures.spread(folder.settings.monte_carlo)
             return Outcome(trials=figures.counts, report=report)
 
-        folder = self._stretch.child(name, drawn_as="")
-        await self._stretch.run.run_part("monte_carlo", run, folder)
+        await run.run_part("monte_carlo", simulate, stretch.child(name, drawn_as=""))
         return found
 
-    async def _lanes(self, name: str, numbers: Sequence[int]) -> list[Simulated]:
+    async def _lanes(self, stretch: Stretch, name: str, numbers: Sequence[int]) -> list[Simulated]:
         """Run simulations side by side; all share the randomness of the strategy."""
         point = _given(self._stretch) or {}
         candidates = [Candidate(it, {**point, **self._variation(it).changes}) for it in numbers]
-        folder = self._stretch.child(name, drawn_as="")
+        folder = stretch.child(name, drawn_as="")
         return [_simulated(it) for it in await folder.run_lanes("", candidates, role="trial")]
 
     async def _run(self, parent: Stretch, name: str, number: int) -> Simulated:

@@ -11,7 +11,7 @@ from admf.containers.bootstrap import optimal_block_length
 from admf.sequences.monte_carlo_figures import Simulated
 from admf.sequences.samples import Sample, draw_sample
 from admf.sequences.simulation_topology import SIMULATION_FILE, Batch, SimulationConfig
-from admf.sequences.stretch import Stretch
+from admf.sequences.stretch import PhaseRun, Stretch
 
 __all__ = ["Resamples", "resamples"]
 
@@ -57,10 +57,10 @@ class Resamples:
         self._sample = sample
         self._block_length = block_length
 
-    async def batch(self, name: str, numbers: range) -> list[Simulated]:
+    async def batch(self, name: str, numbers: range, run: PhaseRun) -> list[Simulated]:
         """Draw simulations in an execution window of this name."""
         spec = self._stretch.window(name, self._config(numbers), "simulation")
-        results = await self._stretch.run.run_window(spec)
+        results = await run.run_window(spec)
         drawn: list[Simulated] = []
         if await results.exists(SIMULATION_FILE):
             drawn = (await results.read(SIMULATION_FILE, Batch)).simulations()

@@ -46,6 +46,11 @@ _PRUNED_PER_COMPLETED: Final = 9
 class Sampler(Protocol):
     """Says which parameter sets a search tries."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether what it gives depends on what it is told."""
+        ...
+
     def ask(self, count: int) -> list[Point]:
         """Return new parameter sets.
 
@@ -99,6 +104,8 @@ def make_sampler(
 class _Stream:
     """Gives points one after the other, whatever it is told."""
 
+    learns = False
+
     def __init__(self, points: Iterator[Point], limit: int | None) -> None:
         self._points = islice(points, limit)
 
@@ -118,6 +125,8 @@ class _Bayesian:
 
     Source: Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", as in optuna.
     """
+
+    learns = True
 
     def __init__(
         self,

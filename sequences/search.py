@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing
-from typing import TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -20,14 +21,15 @@ from admf.sequences.outcome import Outcome, Point
 from admf.sequences.overfitting_report import BLOCKS, OverfittingBook
 from admf.sequences.samplers import Sampler, make_sampler
 from admf.sequences.settings import PhaseSettings
+from admf.sequences.side_by_side import Work, side_by_side
 from admf.sequences.space import ParameterSpace
-from admf.sequences.stretch import Candidate, Stretch
+from admf.sequences.stretch import Candidate, PhaseRun, Stretch
 from admf.sequences.trials import Judge, Leaders, Trial, TrialRecord
 
 __all__ = ["Evaluate", "optimise", "search", "search_windows", "sequence_windows", "space_of"]
 
-Evaluate: TypeAlias = Callable[[Sequence[Candidate]], Awaitable[list[LaneReport]]]
-"""Tries parameter sets and returns a report for each."""
+Evaluate: TypeAlias = Callable[[int, Sequence[Candidate], PhaseRun], Awaitable[list[LaneReport]]]
+"""Tries a batch of parameter sets, by its number from 1 on, and returns a report for each set."""
 
 
 async def optimise(stretch: Stretch, inner: str | None = None) -> Outcome:
@@ -53,36 +55,64 @@ async def search(stretch: Stretch, evaluate: Evaluate) -> Outcome:
     judge = Judge(settings)
     leaders = Leaders(settings.search.top_k, len(judge.objectives))
     sampler = _sampler(stretch, judge)
-    number = 1
     with closing(OverfittingBook(stretch.annualisation.periods_per_year)) as overfitting:
-        while points := await to_thread.run_sync(sampler.ask, settings.search.at_once):
-            candidates = [Candidate(number + row, point) for row, point in enumerate(points)]
-            number += len(candidates)
-            rows = await evaluate(candidates)
-            trials = [
-                judge.trial(it.number, it.point, row)
-                for it, row in zip(candidates, rows, strict=True)
-            ]
+
+        async def take(batch: _Batch) -> None:
+            rows = zip(batch.candidates, batch.rows, strict=True)
+            trials = [judge.trial(it.number, it.point, row) for it, row in rows]
+            points = [it.point for it in batch.candidates]
             sampler.tell(points, [it.objectives if it.losses else None for it in trials])
             leaders.take(trials)
-            overfitting.take(rows)
+            overfitting.take(batch.rows)
             for trial in trials:
                 stretch.run.record(_record(stretch, trial))
+
+        works = _batches(sampler, settings.search.at_once, evaluate)
+        if sampler.learns:
+            async for work in works:
+                await take(await work(stretch.run))
+        else:
+            await side_by_side(stretch.run, works, take)
         best = leaders.best
         return _outcome(leaders, overfitting.report(best[0].row if best else None))
+
+
+class _Batch(NamedTuple):
+    """Parameter sets that were tried side by side."""
+
+    candidates: Sequence[Candidate]
+    rows: list[LaneReport]
+
+
+async def _batches(
+    sampler: Sampler, at_once: int, evaluate: Evaluate
+) -> AsyncIterator[Work[_Batch]]:
+    """Yield what tries each batch of the parameter sets that a sampler asks for."""
+    number, batch = 1, 0
+    while points := await to_thread.run_sync(sampler.ask, at_once):
+        candidates = [Candidate(number + row, point) for row, point in enumerate(points)]
+        number += len(candidates)
+        batch += 1
+        yield partial(_tried, evaluate, batch, candidates)
+
+
+async def _tried(
+    evaluate: Evaluate, batch: int, candidates: Sequence[Candidate], run: PhaseRun
+) -> _Batch:
+    return _Batch(candidates, await evaluate(batch, candidates, run))
 
 
 def search_windows(stretch: Stretch) -> Evaluate:
     """Return what tries a batch in an execution window; several batches get a window each."""
     single = _expected_trials(stretch) <= stretch.settings.search.at_once
-    batch = 0
 
-    async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
-        nonlocal batch
-        batch += 1
+    async def evaluate(
+        batch: int, candidates: Sequence[Candidate], run: PhaseRun
+    ) -> list[LaneReport]:
         name = "" if single else f"batch_{batch:03}"
         options = _options(stretch.settings)
-        return await stretch.run_lanes(name, candidates, role="trial", options=options)
+        here = stretch.beside(run)
+        return await here.run_lanes(name, candidates, role="trial", options=options)
 
     return evaluate
 
@@ -90,8 +120,9 @@ def search_windows(stretch: Stretch) -> Evaluate:
 def sequence_windows(stretch: Stretch, inner: str) -> Evaluate:
     """Return what judges each parameter set by a sequence, that is, by its result out of sample."""
 
-    async def judged(candidate: Candidate) -> LaneReport:
-        trial = stretch.child(f"trial_{candidate.number:03}", points=(candidate.point,))
+    async def judged(candidate: Candidate, run: PhaseRun) -> LaneReport:
+        name = f"trial_{candidate.number:03}"
+        trial = stretch.beside(run).child(name, points=(candidate.point,))
         try:
             outcome = await trial.run_sequence(inner)
         except (ConfigError, DataError, WindowError) as error:
@@ -99,8 +130,16 @@ def sequence_windows(stretch: Stretch, inner: str) -> Evaluate:
         complete = outcome.trials.completed > 0
         return _judged_by(candidate, outcome, None if complete else "no trial in it is eligible")
 
-    async def evaluate(candidates: Sequence[Candidate]) -> list[LaneReport]:
-        return [await judged(candidate) for candidate in candidates]
+    async def evaluate(
+        _batch: int, candidates: Sequence[Candidate], run: PhaseRun
+    ) -> list[LaneReport]:
+        rows: list[LaneReport] = []
+
+        async def take(row: LaneReport) -> None:
+            rows.append(row)
+
+        await side_by_side(run, (partial(judged, it) for it in candidates), take)
+        return rows
 
     return evaluate
 
@@ -119,6 +158,8 @@ def space_of(settings: PhaseSettings) -> ParameterSpace:
 
 class _FixedPoints:
     """The `Sampler` of parameter sets that are known beforehand."""
+
+    learns = False
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = list(points)

@@ -10,12 +10,12 @@ from anyio import to_thread
 from admf.containers.aggregate import AggregateResult
 from admf.containers.catalog import DataCatalog
 from admf.containers.market_data import MarketData
-from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry, needs_method
 from admf.engine.results import ResultStore
+from admf.sequences.executor import WindowExecutor, WindowObserver
 from admf.sequences.outcome import Outcome, Point
 from admf.sequences.phase import ResolvedPhase
-from admf.sequences.phase_run import RunOfPhase, WindowObserver
+from admf.sequences.phase_run import RunOfPhase
 from admf.sequences.ranges import steps_of
 from admf.sequences.search import space_of
 from admf.sequences.sequence import CutsData, sequence_of
@@ -52,16 +52,14 @@ class Sequencer:
 
     Args:
         registry: Holds the sequences.
-        lifecycle: Makes the windows.
+        executor: Runs the windows.
         catalog: Loads the market data.
     """
 
-    def __init__(
-        self, registry: Registry, lifecycle: LifecycleManager, catalog: DataCatalog
-    ) -> None:
+    def __init__(self, registry: Registry, executor: WindowExecutor, catalog: DataCatalog) -> None:
         registry.define_group("sequences", _check_sequence)
         self._registry = registry
-        self._lifecycle = lifecycle
+        self._executor = executor
         self._catalog = catalog
 
     async def prepare(self, phase: ResolvedPhase) -> MarketData:
@@ -114,7 +112,7 @@ class Sequencer:
             workflow_id,
             store,
             registry=self._registry,
-            lifecycle=self._lifecycle,
+            executor=self._executor,
             observer=observer,
             resume=resume,
         )

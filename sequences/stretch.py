@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import msgspec
 import numpy as np
@@ -50,6 +51,19 @@ class Candidate(msgspec.Struct, frozen=True):
 
 class PhaseRun(Protocol):
     """What the sequences of a phase share: it runs their windows and keeps the phase's record."""
+
+    @property
+    def slots(self) -> int:
+        """How many windows run side by side."""
+        ...
+
+    def branch(self) -> Self:
+        """Return a run of the same phase, for a part of it that runs beside others."""
+        ...
+
+    def merge(self, branch: Any) -> None:
+        """Take what a branch has kept back for the record."""
+        ...
 
     async def run_window(self, spec: WindowSpec) -> WindowResults:
         """Run a window to its end, and return its files.
@@ -183,6 +197,12 @@ class Stretch:
             options={**self.options, **(options or {})},
             place=_joined(self.place, name if drawn_as is None else drawn_as),
         )
+
+    def beside(self, run: PhaseRun) -> Stretch:
+        """Return the same stretch, for a part that runs beside others."""
+        found = copy.copy(self)
+        found.run = run
+        return found
 
     async def run_sequence(self, name: str) -> Outcome:
         """Run a sequence on this stretch."""

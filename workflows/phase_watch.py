@@ -15,6 +15,7 @@ from admf.engine.block import Block
 from admf.engine.events import WindowEnd
 from admf.engine.summary import WindowSummary
 from admf.engine.window import ExecutionWindow
+from admf.engine.window_spec import WindowSpec
 from admf.workflows.outcome import Progress
 
 __all__ = ["PhaseWatch"]
@@ -61,25 +62,32 @@ class PhaseWatch:
 
     def opened(self, window: ExecutionWindow) -> None:
         """Report the bars that the window has handled, block by block."""
-        if self._on_progress is None or window.spec.topology != "backtest":
+        tell, done = self.watch(window.spec), 0
+        if tell is None:
             return
-        config = msgspec.json.decode(window.spec.config, type=BacktestConfig)
-        report, lanes, total, done = self._on_progress, len(config.lanes), self._bars(config), 0
-
-        def tell() -> None:
-            window_id = window.spec.window_id
-            report(Progress(self._name, window_id, done, total, lanes, self.windows))
 
         def count(bars: Block[Bar]) -> None:
             nonlocal done
-            tell()  # the lanes have handled the blocks before this one
+            tell(done)  # the lanes have handled the blocks before this one
             done += len(bars)
 
         def finish(_: WindowEnd) -> None:
-            tell()
+            tell(done)
 
         window.bus.subscribe(Bar, count, blocks=True, name="progress")
         window.bus.subscribe(WindowEnd, finish, name="progress")
+
+    def watch(self, spec: WindowSpec) -> Callable[[int], None] | None:
+        """Return what is to be told how many bars a window has handled; None if nobody asks."""
+        if self._on_progress is None or spec.topology != "backtest":
+            return None
+        config = msgspec.json.decode(spec.config, type=BacktestConfig)
+        report, lanes, total = self._on_progress, len(config.lanes), self._bars(config)
+
+        def tell(done: int) -> None:
+            report(Progress(self._name, spec.window_id, done, total, lanes, self.windows))
+
+        return tell
 
     def closed(self, summary: WindowSummary) -> None:
         """Count the window, and take note of what went wrong in it."""

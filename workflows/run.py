@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -12,13 +12,13 @@ import anyio.lowlevel
 from admf.engine.container import Status
 from admf.engine.errors import StorageError
 from admf.engine.failures import ungroup
-from admf.engine.lifecycle import LifecycleManager
 from admf.engine.lock import RunLock
 from admf.engine.lock_owner import LockOwner
 from admf.engine.memory_guard import MemoryGuard
 from admf.engine.results import ResultStore
 from admf.engine.shielding import finish
 from admf.engine.storage import Storage
+from admf.sequences.executor import WindowExecutor
 from admf.sequences.sequencer import Sequencer
 from admf.workflows.earlier_run import (
     EarlierRun,
@@ -32,7 +32,16 @@ from admf.workflows.run_record import RunRecord
 from admf.workflows.study import Plan, Study
 from admf.workflows.workflow import BranchingWorkflow, IteratingWorkflow
 
-__all__ = ["Existing", "MakePlan", "Run"]
+__all__ = ["Existing", "MakePlan", "Run", "RunExecutor"]
+
+
+class RunExecutor(WindowExecutor, Protocol):
+    """Runs the windows of a run, and ends with it."""
+
+    async def aclose(self) -> None:
+        """Let go of what it runs them with; idempotent."""
+        ...
+
 
 Existing: TypeAlias = Literal["refuse", "overwrite", "resume", "resume changed"]
 """What to do with results in the run's folder: refuse to run, replace them, go on from them if they
@@ -49,7 +58,7 @@ class Run:
         plan: The experiment.
         make_plan: Makes plans of the experiments that the workflow goes on with.
         sequencer: Runs the phases.
-        lifecycle: Has the windows that the sequencer opens.
+        executor: Runs the windows of the sequencer.
         memory: Looks after their memory.
         storage: Where the run's folder goes.
         existing: What to do if there are results in it.
@@ -64,7 +73,7 @@ class Run:
         make_plan: MakePlan,
         *,
         sequencer: Sequencer,
-        lifecycle: LifecycleManager,
+        executor: RunExecutor,
         memory: MemoryGuard,
         storage: Storage,
         existing: Existing = "refuse",
@@ -72,7 +81,7 @@ class Run:
         self._plan = plan
         self._make_plan = make_plan
         self._sequencer = sequencer
-        self._lifecycle = lifecycle
+        self._executor = executor
         self._memory = memory
         self._storage = storage
         self._existing: Existing = existing
@@ -93,7 +102,7 @@ class Run:
 
     def hurry(self) -> None:
         """Have a run that was cancelled end within seconds, even if results are lost by that."""
-        self._lifecycle.hurry()
+        self._executor.hurry()
 
     async def execute(
         self,
@@ -119,6 +128,7 @@ class Run:
             self._tell(on_note)
             result = await self._execute()
         finally:
+            await finish(self._executor.aclose)
             await finish(self._unlock)
         await anyio.lowlevel.checkpoint_if_cancelled()
         return result

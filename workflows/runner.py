@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import anyio
 
@@ -17,6 +17,7 @@ from admf.engine.memory_guard import MemoryGuard
 from admf.engine.registry import Registry
 from admf.engine.storage import LocalStorage, Storage
 from admf.engine.topology import Resources
+from admf.sequences.executor import InlineExecutor
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import Sequencer
 from admf.workflows.experiment import Experiment
@@ -24,13 +25,20 @@ from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, lo
 from admf.workflows.outcome import Progress, RunResult
 from admf.workflows.plugins import installed_plugins, known_events
 from admf.workflows.resolution import loaded_from_experiment, resolve_phases
-from admf.workflows.run import Existing, Run
+from admf.workflows.run import Existing, Run, RunExecutor
 from admf.workflows.study import Plan
 from admf.workflows.user_code import code_digests
 from admf.workflows.versions import installed_versions
 from admf.workflows.vocabulary import Vocabulary, vocabulary_of
+from admf.workflows.workers import ProcessExecutor, usable_cores
 
-__all__ = ["ExperimentSource", "Runner", "run", "run_async"]
+__all__ = ["ExperimentSource", "Runner", "Workers", "run", "run_async"]
+
+_SECONDS_HERE = 1.0
+"""What short studies take in all; to start workers for them would not pay."""
+
+Workers: TypeAlias = "int | Literal['auto']"
+"""How many processes run windows side by side."""
 
 ExperimentSource: TypeAlias = "str | os.PathLike[str] | Mapping[str, object] | LoadedExperiment"
 """A file, a mapping with the same fields, or an experiment that was loaded before."""
@@ -50,9 +58,13 @@ class Runner:
         storage: Where the runs' folders go, in place of ``results_root``.
         memory: Tells how much memory there is, for ``results_storage: auto``; by default the system
             does: the limit of the container or service, or else the machine's.
+        workers: Processes that run windows side by side, where there are such; ``auto`` takes as
+            many as there are cores, once a study has taken a second. With 1, all windows run in the
+            caller's process and event loop.
 
     Raises:
-        ValueError: Results are to be replaced and to be continued.
+        ValueError: Results are to be replaced and to be continued; or several workers are to use a
+            ``registry``, although they see only what is installed.
     """
 
     def __init__(
@@ -66,7 +78,10 @@ class Runner:
         frames: Mapping[str, Any] | None = None,
         storage: Storage | None = None,
         memory: MemoryProbe | None = None,
+        workers: Workers = 1,
     ) -> None:
+        self._workers = _checked_workers(workers, own_plugins=registry is not None)
+        self._seconds_here = _SECONDS_HERE if workers == "auto" else 0.0
         self.registry = registry or installed_plugins()
         self._storage = storage or LocalStorage(results_root)
         self._existing: Existing = _existing(
@@ -121,7 +136,8 @@ class Runner:
         resources = Resources(self._catalog, UserModules(loaded.folder))
         memory = MemoryGuard(self._storage, self._memory)
         lifecycle = LifecycleManager(registry=self.registry, resources=resources, memory=memory)
-        sequencer = Sequencer(self.registry, lifecycle, self._catalog)
+        executor = self._executor(InlineExecutor(lifecycle), loaded.folder)
+        sequencer = Sequencer(self.registry, executor, self._catalog)
 
         async def make_plan(following: Experiment) -> Plan:
             further = loaded_from_experiment(following, loaded)
@@ -131,10 +147,21 @@ class Runner:
             await self._plan(loaded, sequencer),
             make_plan,
             sequencer=sequencer,
-            lifecycle=lifecycle,
+            executor=executor,
             memory=memory,
             storage=self._storage,
             existing=self._existing,
+        )
+
+    def _executor(self, inline: InlineExecutor, modules: Path | None) -> RunExecutor:
+        if self._workers == 1:
+            return inline
+        return ProcessExecutor(
+            inline,
+            workers=self._workers,
+            catalog=self._catalog,
+            modules=modules,
+            after=self._seconds_here,
         )
 
     async def run(
@@ -175,6 +202,7 @@ async def run_async(
     resume: bool = False,
     allow_changed: bool = False,
     frames: Mapping[str, Any] | None = None,
+    workers: Workers = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunResult:
     """Run an experiment in the caller's event loop, as in a notebook.
@@ -187,6 +215,7 @@ async def run_async(
         resume: Go on from such results; see `Runner`.
         allow_changed: Go on even if something has changed since; see `Runner`.
         frames: Data frames by symbol, for experiments with ``source: frames``.
+        workers: Processes that run windows side by side; see `Runner`.
         on_progress: Called as bars are handled.
 
     Raises:
@@ -200,6 +229,7 @@ async def run_async(
         resume=resume,
         allow_changed=allow_changed,
         frames=frames,
+        workers=workers,
     )
     return await runner.run(runner.load(experiment, overrides), on_progress=on_progress)
 
@@ -213,6 +243,7 @@ def run(
     resume: bool = False,
     allow_changed: bool = False,
     frames: Mapping[str, Any] | None = None,
+    workers: Workers = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunResult:
     """Run an experiment and wait for it, as in a script; see `run_async`."""
@@ -226,9 +257,22 @@ def run(
             resume=resume,
             allow_changed=allow_changed,
             frames=frames,
+            workers=workers,
             on_progress=on_progress,
         )
     )
+
+
+def _checked_workers(workers: Workers, *, own_plugins: bool) -> int:
+    count = usable_cores() if workers == "auto" else workers
+    if count < 1:
+        raise ValueError(f"workers must be 'auto' or at least 1, got {workers}")
+    if count > 1 and own_plugins:
+        raise ValueError(
+            "several workers see only plug-ins that are installed: leave out registry, and give "
+            "yours an entry point; or take workers=1"
+        )
+    return count
 
 
 def _existing(*, overwrite: bool, resume: bool, allow_changed: bool) -> Existing:

@@ -17,6 +17,7 @@ from admf.engine.registry import Registry
 from admf.engine.results import ResultStore
 from admf.engine.storage import MemoryStorage
 from admf.engine.topology import Resources
+from admf.sequences.executor import InlineExecutor
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import PhaseEnd, Sequencer
 from admf.sequences.settings import PhaseSettings
@@ -110,7 +111,7 @@ async def run_phase(
     catalog = DataCatalog({"X": frame})
     storage, watch = MemoryStorage(), watch or Watch()
     lifecycle = LifecycleManager(registry=registry, resources=Resources(catalog))
-    sequencer = Sequencer(registry, lifecycle, catalog)
+    sequencer = Sequencer(registry, InlineExecutor(lifecycle), catalog)
     await sequencer.prepare(phase)
     end = await sequencer.run(phase, "study", ResultStore(storage, "run"), watch, points)
     files = {

@@ -12,6 +12,7 @@ from admf.engine.errors import ConfigError, Problem, ResultExistsError
 from admf.engine.local_folder import LocalFolder
 from admf.engine.result_names import RUN_FILE
 from admf.workflows.cli.logs import configure_logging
+from admf.workflows.cli.options import WorkerCount
 from admf.workflows.cli.run import carry_out
 from admf.workflows.earlier_run import EarlierRun
 from admf.workflows.loading import LoadedExperiment
@@ -26,6 +27,7 @@ def resume(
     /,
     *,
     allow_changed: bool = False,
+    workers: WorkerCount = "auto",
     json: bool = False,
     quiet: Annotated[bool, Parameter(alias="-q")] = False,
     verbose: Annotated[bool, Parameter(alias="-v")] = False,
@@ -36,6 +38,7 @@ def resume(
         directory: The folder of the run.
         allow_changed: Go on even if the data or versions have changed: phases that this leaves as
             they were are kept, the others run again.
+        workers: Processes that run windows side by side; auto is one for each core.
         json: Write one JSON document to standard output instead of the summary.
         quiet: Show no progress.
         verbose: Show the log.
@@ -47,7 +50,9 @@ def resume(
         earlier = read_document_from(LocalFolder(directory), RUN_FILE, EarlierRun)
         _refuse_frames(earlier)
         root = _results_root(directory, earlier.results_dir)
-        runner = Runner(results_root=root, resume=True, allow_changed=allow_changed)
+        runner = Runner(
+            results_root=root, resume=True, allow_changed=allow_changed, workers=workers
+        )
         folder = Path(earlier.folder)
         return runner, runner.load(earlier.experiment, earlier.overrides, folder=folder)
 

@@ -16,7 +16,7 @@ from admf.engine.errors import AdmfError, ConfigError
 from admf.workflows.cli.exits import ExitCode
 from admf.workflows.cli.finished import Objectives, read_finished
 from admf.workflows.cli.logs import configure_logging
-from admf.workflows.cli.options import Overrides
+from admf.workflows.cli.options import Overrides, WorkerCount
 from admf.workflows.cli.progress import progress_report
 from admf.workflows.cli.rendering import path_text, rendered
 from admf.workflows.cli.signals import escalating_signals
@@ -60,6 +60,7 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     allow_changed: bool = False,
+    workers: WorkerCount = "auto",
     json: bool = False,
     quiet: Annotated[bool, Parameter(alias="-q")] = False,
     verbose: Annotated[bool, Parameter(alias="-v")] = False,
@@ -74,6 +75,7 @@ def run(
         resume: Go on from the results of an earlier run: what is complete does not run again.
         allow_changed: Go on even if the experiment, the data or versions have changed: phases that
             this leaves as they were are kept, the others run again.
+        workers: Processes that run windows side by side; auto is one for each core.
         json: Write one JSON document to standard output instead of the summary.
         quiet: Show no progress.
         verbose: Show the log.
@@ -90,6 +92,7 @@ def run(
             overwrite=overwrite,
             resume=resume,
             allow_changed=allow_changed,
+            workers=workers,
         )
         return runner, runner.load(file, overrides)
 
