@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 import msgspec
@@ -27,6 +27,7 @@ from admf.containers.config import (
     StrategyConfig,
 )
 from admf.containers.events import Bar, Cancel, Fill, PortfolioUpdate, Reject
+from admf.containers.portfolio import PortfolioContainer
 from admf.containers.report import LaneReport
 from admf.containers.series import LaneSeries, WindowSeries
 from admf.containers.strategies.base import Context, Strategy
@@ -35,7 +36,7 @@ from admf.engine.events import Envelope, Event, event_name
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
 from admf.engine.results import ResultStore
-from admf.engine.retention import TracingConfig
+from admf.engine.retention import TraceStore, TracingConfig
 from admf.engine.storage import MemoryStorage
 from admf.engine.summary import WindowSummary
 from admf.engine.topology import Resources
@@ -195,13 +196,18 @@ def run_frames(
     traced: Sequence[str] = TRACED,
     retention: str = "trade_complete",
     recorders: Sequence[Recorder] | None = None,
+    listen: tuple[type[Event], list[Any]] | None = None,
     **config: Any,
 ) -> list[LaneRun]:
-    """Run lanes on any data; see `run_lanes`."""
+    """Run lanes on any data; see `run_lanes`.
+
+    With ``listen``, a subscriber in the first lane takes note of each event of a class: of its
+    order, and of the units that the lane holds at that moment.
+    """
     spec = _spec(lanes, data, traced, retention, config)
     resources = Resources(DataCatalog(frames))
     recorders = recorders or [Recorder() for _ in lanes]
-    return anyio.run(_run, spec, _registry(lanes), resources, recorders)
+    return anyio.run(_run, spec, _registry(lanes), resources, recorders, listen)
 
 
 @dataclass
@@ -237,6 +243,7 @@ def run_window(
     *,
     traced: Sequence[str] = TRACED,
     retention: str = "trade_complete",
+    store: TraceStore = "none",
     symbols: Sequence[str] | None = None,
     step_ns: int = DAY,
     cut_short: bool = False,
@@ -247,7 +254,7 @@ def run_window(
     With ``cut_short`` the window is closed before it has seen a bar.
     """
     data, frames = _frames(bars, symbols, step_ns)
-    spec = _spec(lanes, data, traced, retention, config)
+    spec = _spec(lanes, data, traced, retention, config, store)
     resources = Resources(DataCatalog(frames))
     return anyio.run(_run_for_files, spec, _registry(lanes), resources, cut_short)
 
@@ -335,7 +342,11 @@ async def _run_for_files(
 
 
 async def _run(
-    spec: WindowSpec, registry: Registry, resources: Resources, recorders: Sequence[Recorder]
+    spec: WindowSpec,
+    registry: Registry,
+    resources: Resources,
+    recorders: Sequence[Recorder],
+    listen: tuple[type[Event], list[Any]] | None,
 ) -> list[LaneRun]:
     storage = MemoryStorage()
     results = (await ResultStore.create(storage, "run")).window(spec.phase_name)
@@ -346,6 +357,12 @@ async def _run(
             portfolio = containers[f"portfolio_{number:03d}"]
             recorder.tracer = portfolio.tracer
             portfolio.scope.attach_tracer(recorder)
+        if listen is not None:
+            first = cast("PortfolioContainer", containers["portfolio_001"])
+            cls, seen = listen
+            first.scope.subscribe(
+                cls, lambda it: seen.append((it.order_id, first.account.quantity(it.symbol)))
+            )
         await window.run()
     assert window.summary is not None
     folder = "run/backtest/containers"
@@ -388,6 +405,7 @@ def _spec(
     traced: Sequence[str],
     retention: str,
     config: Mapping[str, Any],
+    store: TraceStore = "none",
 ) -> WindowSpec:
     lane_configs: list[LaneConfig] = []
     for number, lane in enumerate(lanes, 1):
@@ -399,7 +417,12 @@ def _spec(
         phase_name="backtest",
         topology="backtest",
         config=msgspec.Raw(msgspec.json.encode(backtest)),
-        tracing=TracingConfig(event_tracing=tuple(traced), retention_policy=retention),
+        tracing=TracingConfig(
+            event_tracing=tuple(traced),
+            retention_policy=retention,
+            store=store,
+            sliding_window_size=20 if retention == "sliding_window" else 1000,
+        ),
     )
 
 

@@ -1,0 +1,1 @@
+"""Ten studies whose traces are committed, event by event."""
