@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH := .venv-bench
+PEERS := vectorbt backtesting backtrader nautilus numba
 CODE := engine containers sequences workflows src tests examples benchmarks tools
 
 .PHONY: help demo test check format format-check lint types layers cov bench docs build-check clean
@@ -54,6 +55,11 @@ bench: ## Run the benchmarks in an environment of their own
 	test -d $(BENCH) || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --upgrade pip
 	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
+	for peer in $(PEERS); do \
+		test -d $(BENCH)-$$peer || { $(PYTHON) -m venv $(BENCH)-$$peer && \
+		$(BENCH)-$$peer/bin/python -m pip install --quiet --requirement benchmarks/peers/$$peer.txt; } || exit; \
+	done
+	$(BENCH)/bin/python benchmarks/bench_speed.py
 	$(BENCH)/bin/python benchmarks/bench_bus.py
 	$(BENCH)/bin/python benchmarks/bench_memory.py
 	$(BENCH)/bin/python benchmarks/bench_storage.py
@@ -66,5 +72,5 @@ build-check: $(STAMP) ## Build sdist and wheel, and compare what is in them with
 	$(BIN)/python -m pytest -m build tests/test_distribution.py
 
 clean: ## Remove what can be made again
-	rm -rf $(VENV) $(BENCH) build dist results .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info
+	rm -rf $(VENV) $(BENCH) $(BENCH)-* build dist results .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -84,7 +84,8 @@ def trades_of(
     direction = -legs.sign[legs.closing]
     entry_price = entry_value / entered
     pnl = direction * (exit_value - entry_value) - commission
-    spans = np.column_stack((entry_bar + late, exit_bar + (moment == "close")))
+    first = np.maximum(entry_bar + late, 0)  # a position may be older than the data
+    spans = np.column_stack((first, exit_bar + (moment == "close")))
     mae, mfe = _excursions(bars, spans, direction, entry_price, exit_price)
     return Trades(
         direction=direction,

@@ -104,6 +104,10 @@ class BarTable:
             found = self._bars_of[symbol] = self._symbol_bars(symbol)
         return found
 
+    def bar_from(self, symbol: str, step: int) -> int:
+        """Return the place among a symbol's bars of its first one from a time step on."""
+        return step if self._is_dense else int(np.searchsorted(self.bars_of(symbol).step, step))
+
     @cached_property
     def steps_of_rows(self) -> Sequence[int]:
         """The time step of each row, as plain numbers."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from admf.containers.account import Account
 from admf.containers.events import Bar, OrderType, Side, Signal, TimeInForce
@@ -14,6 +15,9 @@ from admf.containers.market import Market, Quotes
 from admf.engine.errors import did_you_mean
 
 __all__ = ["BarContext"]
+
+Columns: TypeAlias = dict[object, Callable[[int], float]]
+"""What returns a row of an indicator, by how strategies ask for it."""
 
 
 class BarContext:
@@ -48,15 +52,22 @@ class BarContext:
         self._market = market
         self._quotes = quotes
         self._rng = np.random.default_rng(seed)
-        self._columns: dict[object, NDArray[np.float64]] = {}
-        self._bar_index = dict.fromkeys(market.symbols, -1)
+        self._columns_of: dict[str, Columns] = {symbol: {} for symbol in market.symbols}
+        self._next_bar = dict.fromkeys(market.symbols, 0)
         self._symbol = market.symbols[0]
+        self._columns = self._columns_of[self._symbol]
+        self._row = -1
         self._ts = 0
 
     def move_to(self, bar: Bar) -> None:
         """Go on to the next bar of a symbol."""
-        self._symbol, self._ts = bar.symbol, bar.ts
-        self._bar_index[bar.symbol] += 1
+        symbol = bar.symbol
+        if symbol is not self._symbol:
+            self._symbol = symbol
+            self._columns = self._columns_of[symbol]
+        self._ts = bar.ts
+        self._row = row = self._next_bar[symbol]
+        self._next_bar[symbol] = row + 1
         self.acted = False
 
     @property
@@ -77,7 +88,7 @@ class BarContext:
     @property
     def bar_index(self) -> int:
         """Index of this bar among its symbol's bars in the window, from 0."""
-        return self._bar_index[self._symbol]
+        return self._row
 
     @property
     def rng(self) -> np.random.Generator:
@@ -88,12 +99,12 @@ class BarContext:
         self, function: str, *params: float, on: str | None = None, output: str | None = None
     ) -> float:
         """Return an indicator at this bar, NaN while it warms up."""
-        key = (self._symbol, function, params, on, output)
-        column = self._columns.get(key)
-        if column is None:
+        key = (function, params, on, output)
+        item = self._columns.get(key)
+        if item is None:
             view = self._market.feature_window(self._symbol)
-            column = self._columns[key] = view(function, *params, on=on, output=output)
-        return column.item(self._bar_index[self._symbol])
+            item = self._columns[key] = view(function, *params, on=on, output=output).item
+        return item(self._row)
 
     def buy(
         self,
@@ -169,8 +180,8 @@ class BarContext:
     def _known(self, symbol: str | None) -> str:
         if symbol is None:
             return self._symbol
-        if symbol not in self._bar_index:
-            hint = did_you_mean(symbol, self._bar_index)
+        if symbol not in self._columns_of:
+            hint = did_you_mean(symbol, self._columns_of)
             raise ValueError(f"no symbol {symbol!r} in this window{hint}")
         return symbol
 

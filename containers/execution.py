@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from admf.containers.account import Account
 from admf.containers.bar_table import BarTable
 from admf.containers.config import ExecutionConfig
@@ -125,7 +123,7 @@ class ExecutionContainer(LaneMember):
         found = table.steps
         for working in self._working.values():
             bars = table.bars_of(working.order.symbol)
-            at = next_bar(working, bars, int(np.searchsorted(bars.step, step)))
+            at = next_bar(working, bars, table.bar_from(working.order.symbol, step))
             if at < len(bars.step):
                 found = min(found, int(bars.step[at]))
         return found
@@ -134,9 +132,9 @@ class ExecutionContainer(LaneMember):
         """Leave out the steps from ``start`` to before ``stop``, none of which changes an order."""
         for working in self._working.values():
             if working.order.trailing_pct is not None:
-                bars = table.bars_of(working.order.symbol)
-                first, last = np.searchsorted(bars.step, (start, stop)).tolist()
-                pass_over(working, bars, first, last)
+                symbol = working.order.symbol
+                first, last = table.bar_from(symbol, start), table.bar_from(symbol, stop)
+                pass_over(working, table.bars_of(symbol), first, last)
 
     def open_bar(self, symbol: str, ts: int) -> None:
         """Begin a bar: old day orders expire."""

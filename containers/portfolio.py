@@ -242,11 +242,12 @@ class PortfolioContainer(LaneMember):
 
         The ranges of the bars in between count whole; so does the entry bar's unless the entry was
         at its close, and the exit bar's if the exit was at its close. The exit price always counts.
+        Of a position that was carried from before the data, all bars up to the exit count.
         """
         bars = self._market.data.bars(fill.symbol)
         times = (position.entry_ts, fill.ts)  # at the window's end, the last bar may lie before
         entry_bar, exit_bar = (np.searchsorted(bars.ts, times, side="right") - 1).tolist()
-        start = entry_bar + (position.entry_moment == "close")
+        start = max(entry_bar + (position.entry_moment == "close"), 0)
         stop = exit_bar + (fill.moment == "close")
         low = float(bars.low[start:stop].min(initial=fill.price))
         high = float(bars.high[start:stop].max(initial=fill.price))

@@ -11,7 +11,7 @@ import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
 from admf.engine.batch import Batch
-from admf.engine.block import Block, event_class
+from admf.engine.block import Block
 from admf.engine.cancellation import cancellations
 from admf.engine.delivery import DeadLetter
 from admf.engine.dispatch import Dispatcher
@@ -132,13 +132,16 @@ class Bus(Dispatcher):
         if self._queue:
             raise BusError(f"{self!r} cannot record {event!r} while other events wait on it")
         first = self._seq + 1
-        self._seq += 1 if isinstance(event, Event) else len(event)
-        self._published = self._seq
         cause = self.cause if cause is None else cause
+        if isinstance(event, Event):
+            self._seq = self._published = first
+            self._show(Envelope(first, cause, source, event), event.__class__)
+            return first
+        self._seq = self._published = self._seq + len(event)
         if isinstance(event, Batch):
             self._record_batch(event, first, cause)
         else:
-            self._show(Envelope(first, cause, source, event), event_class(event))
+            self._show(Envelope(first, cause, source, event), event.cls)
         return first
 
     @property

@@ -175,10 +175,6 @@ class RoutingTable:
             issubclass(it, classes) or issubclass(cls, it) for it in wanted for cls in classes
         )
 
-    def recorders(self, cls: type[Event]) -> tuple[Recorder, ...]:
-        """Return the tracers that want events of a concrete class."""
-        return self.route(cls).recorders
-
     def add(self, subscription: Subscription) -> None:
         """Let a subscription take part from now on."""
         if self._closed:

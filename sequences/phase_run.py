@@ -47,6 +47,7 @@ class RunOfPhase:
         executor: Runs the windows.
         observer: Is told of each window.
         resume: Take the windows that an earlier run completed as they are.
+        has_others: Whether other phases run beside this one.
 
     Attributes:
         metrics: Of the portfolios that the phase is about.
@@ -66,6 +67,7 @@ class RunOfPhase:
         executor: WindowExecutor,
         observer: WindowObserver,
         resume: bool = False,
+        has_others: Callable[[], bool] = lambda: False,
     ) -> None:
         self.metrics = AggregateMetrics()
         self.tests = AggregateMetrics()
@@ -78,11 +80,13 @@ class RunOfPhase:
         self._executor = executor
         self._observer = observer
         self._resume = resume
+        self._has_others = has_others
         self._trials = Spool()
         self._series = Spool()
         self._open: dict[str, _Folder] = {}
         self.kept_back: list[Callable[[RunOfPhase], None]] | None = None
         self._branch_series: list[str] = []
+        self._branches = 0
 
     @property
     def slots(self) -> int:
@@ -94,10 +98,13 @@ class RunOfPhase:
         branch = copy.copy(self)
         branch.kept_back = []
         branch._branch_series = []
+        branch._branches = 0
+        self._branches += 1
         return branch
 
     def merge(self, branch: Self) -> None:
         """Take what a branch has kept back; the branch is over."""
+        self._branches -= 1
         for note in branch.kept_back or ():
             note(self)
 
@@ -208,12 +215,17 @@ class RunOfPhase:
         if summary is None:
             if self._resume:
                 await self._withdraw(results, spec.window_id)
-            alone = self.kept_back is None
-            summary = await self._executor.run(spec, results, self._observer, alone=alone)
+            summary = await self._executor.run(
+                spec, results, self._observer, alone=self._is_alone()
+            )
         else:
             self._observer.closed(summary)
         self._tell_above(results, spec.window_id)
         return summary, results
+
+    def _is_alone(self) -> bool:
+        """Whether nothing runs beside a window."""
+        return self.kept_back is None and not self._branches and not self._has_others()
 
     async def _withdraw(self, results: WindowResults, path: str) -> None:
         """Remove the records that an earlier run left of a window, and of the folders above it.

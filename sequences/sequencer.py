@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 from anyio import to_thread
@@ -61,6 +62,7 @@ class Sequencer:
         self._registry = registry
         self._executor = executor
         self._catalog = catalog
+        self._running = 0
 
     async def prepare(self, phase: ResolvedPhase) -> MarketData:
         """Read the data of a phase, and look whether its windows and parameter sets fit together.
@@ -106,31 +108,43 @@ class Sequencer:
             DataError: The data cannot be used.
             StorageError: Results cannot be written.
         """
-        data = await to_thread.run_sync(self._market_data, phase)
-        run = RunOfPhase(
-            phase,
-            workflow_id,
-            store,
-            registry=self._registry,
-            executor=self._executor,
-            observer=observer,
-            resume=resume,
-        )
-        with closing(run):
-            outcome = await run.run_sequence(
-                phase.sequence, _whole_phase(phase, workflow_id, data, points, run)
+        with self._counted():
+            data = await to_thread.run_sync(self._market_data, phase)
+            run = RunOfPhase(
+                phase,
+                workflow_id,
+                store,
+                registry=self._registry,
+                executor=self._executor,
+                observer=observer,
+                resume=resume,
+                has_others=lambda: self._running > 1,
             )
-            return PhaseEnd(
-                outcome=outcome,
-                metrics=run.metrics.result(),
-                tests=run.tests.result(),
-                failed=run.failed,
-                trials=run.trials,
-                trial_error=run.trial_error,
-            )
+            with closing(run):
+                stretch = _whole_phase(phase, workflow_id, data, points, run)
+                return _end(await run.run_sequence(phase.sequence, stretch), run)
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
 
     def _market_data(self, phase: ResolvedPhase) -> MarketData:
         return self._catalog.load(phase.settings.data, phase.settings.benchmark).market_data
+
+
+def _end(outcome: Outcome, run: RunOfPhase) -> PhaseEnd:
+    return PhaseEnd(
+        outcome=outcome,
+        metrics=run.metrics.result(),
+        tests=run.tests.result(),
+        failed=run.failed,
+        trials=run.trials,
+        trial_error=run.trial_error,
+    )
 
 
 def _whole_phase(

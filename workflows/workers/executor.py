@@ -29,7 +29,6 @@ from admf.workflows.workers.messages import (
     FRAME_BYTES,
     Cancel,
     Done,
-    Handled,
     Hurry,
     RunWindow,
     ToRun,
@@ -177,8 +176,8 @@ class ProcessExecutor:
         workers: Processes, at least 1.
         catalog: Has the market data.
         modules: Folder in which the user's own modules are found.
-        after: Seconds that windows take here before any worker is started, which takes about half
-            a second itself.
+        after: Seconds for which windows take turns here before workers are started, which takes
+            about half a second itself.
     """
 
     def __init__(
@@ -195,6 +194,8 @@ class ProcessExecutor:
         self._catalog = catalog
         self._modules = modules
         self._seconds_here = after
+        self._turn = anyio.Lock()
+        self._workers_from: float | None = None
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
         self._free: anyio.CapacityLimiter | None = None
@@ -205,12 +206,13 @@ class ProcessExecutor:
         self, spec: WindowSpec, results: WindowResults, observer: WindowObserver, *, alone: bool
     ) -> WindowSummary:
         """Run a window; see `WindowExecutor`."""
-        if alone or self._seconds_here > 0.0:
-            start = anyio.current_time()
+        if alone:
+            return await self._inline.run(spec, results, observer, alone=alone)
+        if await self._turn_here():
             try:
                 return await self._inline.run(spec, results, observer, alone=alone)
             finally:
-                self._seconds_here -= anyio.current_time() - start
+                self._turn.release()
         self._free = self._free or anyio.CapacityLimiter(self.slots)
         async with self._free:
             tell = observer.watch(spec)
@@ -233,6 +235,17 @@ class ProcessExecutor:
         for shared in self._shared.values():
             shared.close()
         self._shared.clear()
+
+    async def _turn_here(self) -> bool:
+        """Wait for the turn to run in this process; False once it is time for workers."""
+        now = anyio.current_time()
+        if self._workers_from is None:
+            self._workers_from = now + self._seconds_here
+        if now < self._workers_from:
+            with anyio.CancelScope(deadline=self._workers_from):
+                await self._turn.acquire()
+                return True
+        return False
 
     def _message(self, spec: WindowSpec, results: WindowResults, *, progress: bool) -> RunWindow:
         root = results.storage.folder.root if isinstance(results.storage, LocalStorage) else None
@@ -291,7 +304,7 @@ class ProcessExecutor:
             reply = await worker.receive()
             if isinstance(reply, Done):
                 return reply
-            if isinstance(reply, Handled) and window.tell is not None:
+            if window.tell is not None:
                 window.tell(reply.bars)
 
     def _rest(self, worker: _Worker) -> None:
