@@ -153,6 +153,8 @@ class ExecutionContainer(LaneMember):
             bar: Its prices.
             moment: ``open`` for what fills at the open, ``intrabar`` for what fills after it.
         """
+        if not self._working:
+            return False
         found = [(match(working, bar), working) for working in self._of(symbol)]
         due = [(it, working) for it, working in found if it is not None and it.moment == moment]
         if not due:

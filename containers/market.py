@@ -15,7 +15,7 @@ from admf.containers.events import Bar
 from admf.containers.features import FeatureStore, FeatureWindow
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.metrics.annualisation import Interval
-from admf.containers.times import DAY_NS, distinct, iso_utc
+from admf.containers.times import days_of, iso_utc
 from admf.engine.block import Block
 
 __all__ = ["Market", "Quotes"]
@@ -102,7 +102,7 @@ class Market:
     @cached_property
     def return_counts(self) -> Mapping[Interval, int]:
         """How many returns there are of marks at each step, by what a return is taken of."""
-        return {"bar": len(self.ts), "day": len(distinct(self.ts // DAY_NS))}
+        return {"bar": len(self.ts), "day": len(days_of(self.ts))}
 
     def closes_before(self, symbol: str, ts: int, count: int) -> NDArray[np.float64]:
         """Return a symbol's last ``count`` closes (or fewer) of bars before a time.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from admf.containers.events import Bar
 from admf.containers.metrics.annualisation import Annualisation, infer_annualisation
-from admf.containers.times import DAY_NS, distinct
+from admf.containers.times import DAY_NS, days_of, distinct
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.errors import DataError, did_you_mean
 
@@ -216,7 +216,7 @@ class MarketData:
     @cached_property
     def day_count(self) -> int:
         """Number of UTC days that have time steps."""
-        return len(distinct(self.ts // DAY_NS))
+        return len(days_of(self.ts))
 
     @cached_property
     def annualisation(self) -> Annualisation:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DAY_NS", "SECOND_NS", "distinct", "iso_utc", "iso_utc_list"]
+__all__ = ["DAY_NS", "SECOND_NS", "days_of", "distinct", "iso_utc", "iso_utc_list"]
 
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
@@ -110,6 +110,22 @@ def distinct(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
     first = np.ones(len(ascending), dtype=np.bool_)
     first[1:] = ascending[1:] != ascending[:-1]
     return ascending[first]
+
+
+def days_of(ts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the UTC days that have times, counted from 1970-01-01.
+
+    Args:
+        ts: int64 (n,), ns UTC, ascending.
+    """
+    if not len(ts):
+        return ts
+    first, last = int(ts[0]) // DAY_NS, int(ts[-1]) // DAY_NS
+    if last - first > len(ts):
+        return distinct(ts // DAY_NS)
+    days = np.arange(first, last + 2)
+    rows = np.searchsorted(ts, days * DAY_NS)  # with many times a day, quicker than to divide each
+    return days[:-1][rows[1:] > rows[:-1]]
 
 
 def _listed(texts: NDArray[Any]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from heapq import merge
 from typing import Any, NamedTuple, TypeAlias
 
@@ -27,14 +28,14 @@ class Correlations(NamedTuple):
     Args:
         ids: All ids that may occur.
         most_events: No id has more events than this.
-        most_open: No more of them are open at once.
+        most_open: Returns how many of them are open at once.
         closed: bool (ids,), whether the last event of each closes it.
         staying: The events of all others, in their order.
     """
 
     ids: tuple[str, ...]
     most_events: int
-    most_open: int
+    most_open: Callable[[], int]
     closed: NDArray[np.bool_]
     staying: Iterable[Event]
 
@@ -74,7 +75,7 @@ def correlations_of(batch: Batch) -> Correlations | None:
         ids = column.values
         parts.append(_Part(block, column.codes, np.flatnonzero(batch.order == code)))
     if ids is None:
-        return Correlations((), 0, 0, np.zeros(0, dtype=np.bool_), ())
+        return Correlations((), 0, int, np.zeros(0, dtype=np.bool_), ())
     return _sorted_out(parts, ids)
 
 
@@ -93,7 +94,8 @@ def _sorted_out(parts: list[_Part], ids: tuple[str, ...]) -> Correlations | None
         if not part.block.cls.closes and (part.places > closing[part.codes]).any():
             return None
     most = sum(int(np.bincount(part.codes).max()) for part in parts)
-    return Correlations(ids, most, _most_open(parts, closing), closed, _staying(parts, closed))
+    most_open = partial(_most_open, parts, closing)
+    return Correlations(ids, most, most_open, closed, _staying(parts, closed))
 
 
 def _most_open(parts: list[_Part], closing: Places) -> int:

@@ -195,6 +195,23 @@ class Container:
         """
         await self._stopping.run(self._stop)
 
+    def step_at_once(self, step: Literal["stop", "flush", "release"]) -> Callable[[], None] | None:
+        """Return what does a step of the teardown by a plain call; None if the step may take time.
+
+        It may if the class has something to do or to write in it.
+        """
+        hooks = {"stop": "on_stop", "flush": "results", "release": "on_release"}
+        for name in (step, hooks[step]):
+            if getattr(type(self), name) is not getattr(Container, name):
+                return None
+        works: dict[str, tuple[Joinable, Callable[[], None]]] = {
+            "stop": (self._stopping, self._stop_intake),
+            "flush": (self._flushing, partial(self._reach, _S.FLUSHING)),
+            "release": (self._releasing, self._release_now),
+        }
+        joinable, work = works[step]
+        return partial(joinable.run_now, work)
+
     async def flush(self, write: WriteDocument) -> None:
         """Write the results, once. Whoever calls it again gets the outcome of the first call.
 
@@ -273,10 +290,13 @@ class Container:
         if self._state is not target:
             self._move(target)
 
-    async def _stop(self) -> None:
+    def _stop_intake(self) -> None:
         if self._state is not _S.FAILED:
             self._reach(_S.STOPPING)
         self._resumed.set()
+
+    async def _stop(self) -> None:
+        self._stop_intake()
         if self._ran:
             await self.on_stop()
 
@@ -294,11 +314,18 @@ class Container:
         if document is not None:
             await write(document)
 
-    async def _release(self) -> None:
+    def _begin_release(self) -> None:
         if self._state is _S.FAILED:
             self._move(_S.FLUSHING)
         if self._state is not _S.DESTROYED:  # as it is after an interrupted attempt
             self._check(_S.DESTROYED)
+
+    def _release_now(self) -> None:
+        self._begin_release()
+        self._let_go()
+
+    async def _release(self) -> None:
+        self._begin_release()
         try:
             await self.on_release()
         finally:

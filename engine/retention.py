@@ -179,7 +179,8 @@ class _ByCorrelation(ABC, Generic[V]):
 
     def _has_room(self, found: Correlations) -> bool:
         """Whether no cap can be reached by the events of a batch, in whatever order they come."""
-        return len(self._open) + found.most_open <= self._max_open
+        room = self._max_open - len(self._open)
+        return len(found.ids) <= room or found.most_open() <= room
 
     def _assign(self, event: Event) -> None:
         field = event.correlation_field

@@ -79,14 +79,26 @@ class Joinable:
     __slots__ = ("_done", "_error", "_lock")
 
     def __init__(self) -> None:
-        self._lock = anyio.Lock(fast_acquire=True)
+        self._lock: anyio.Lock | None = None  # made when it is needed: there are many of us
         self._done = False
         self._error: Exception | None = None
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work, or wait for whoever is at it; raise what it raised."""
+        self._lock = self._lock or anyio.Lock(fast_acquire=True)
         async with self._lock:
             self._done = self._done or await self._do(work)
+        if self._error is not None:
+            raise self._error
+
+    def run_now(self, work: Callable[[], None]) -> None:
+        """Do work that takes no time, unless it was done; raise what it raised."""
+        if not self._done:
+            self._done = True
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - raised to everyone who asks
+                self._error = error
         if self._error is not None:
             raise self._error
 

@@ -97,6 +97,17 @@ class Teardown:
             attempt.error = DeadlineError(f"{step} of {subject} took longer than {seconds:g} s")
         attempt.done = True
 
+    def attempt_now(self, step: Step, subject: str, work: Callable[[], None]) -> None:
+        """Do one step that takes no time for one subject, and note what it raises."""
+        attempt = self._plan(step, subject)
+        if attempt.done:
+            return
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - it is noted
+            attempt.error = _noted(error, step, subject)
+        attempt.done = True
+
     async def attempt_all(self, step: Step, works: Mapping[str, Work], *, at_once: int) -> None:
         """Do one step for several subjects, ``at_once`` of them side by side."""
         attempts = [self._plan(step, subject) for subject in works]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import anyio
 import anyio.lowlevel
@@ -28,8 +28,8 @@ from admf.engine.window_spec import WindowSpec
 
 __all__ = ["ExecutionWindow"]
 
-_RELEASED_AT_ONCE = 16
-"""Containers let go of before the event loop gets its turn."""
+_AT_ONCE = 16
+"""Containers that are seen to before the event loop gets its turn."""
 
 
 class ExecutionWindow:
@@ -273,9 +273,28 @@ class ExecutionWindow:
             if container.state is ContainerState.CREATED:
                 container.fail(WindowError(f"container {container.id!r} was never started"))
         await self._teardown.attempt("stop", "the run", self._end_run)
-        for container in reversed(self._containers):
+        for container in await self._those_that_take_time("stop"):
             await self._teardown.attempt("stop", _name(container), container.stop)
             await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _those_that_take_time(
+        self, step: Literal["stop", "flush", "release"]
+    ) -> list[Container]:
+        """Do a step for the containers that need no time for it, and return the others.
+
+        Of a lane, most do not; to give each a time limit of its own would take longer than all
+        that they do.
+        """
+        left: list[Container] = []
+        for number, container in enumerate(reversed(self._containers), 1):
+            work = container.step_at_once(step)
+            if work is None:
+                left.append(container)
+            else:
+                self._teardown.attempt_now(step, _name(container), work)
+            if number % _AT_ONCE == 0:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        return left
 
     async def _end_run(self) -> None:
         if self._run_scope is not None and not self._run_over.is_set():
@@ -306,7 +325,8 @@ class ExecutionWindow:
         for container in self._containers:
             container.outcome = status
         write = self.results.write_container
-        flushes = {_name(c): partial(c.flush, write) for c in reversed(self._containers)}
+        left = await self._those_that_take_time("flush")
+        flushes = {_name(container): partial(container.flush, write) for container in left}
         await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
 
     async def _commit(self) -> None:
@@ -327,7 +347,7 @@ class ExecutionWindow:
         await self.results.commit(msgspec.structs.asdict(self._summarise()))
 
     async def _release(self) -> None:
-        for container in reversed(self._containers):
+        for container in await self._those_that_take_time("release"):
             await self._teardown.attempt("release", _name(container), container.release)
             await anyio.lowlevel.cancel_shielded_checkpoint()
         await self._teardown.attempt("release", "the bus", self.bus.aclose)
@@ -338,7 +358,7 @@ class ExecutionWindow:
         self._reports = ()
         containers, self._containers = list(self._containers), ()
         while containers:  # what they hold takes time to let go of
-            del containers[-_RELEASED_AT_ONCE:]
+            del containers[-_AT_ONCE:]
             await anyio.lowlevel.cancel_shielded_checkpoint()
         if self._memory is not None:
             self._memory.leave(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -19,6 +19,7 @@ from admf.sequences.expressions import Expression
 from admf.sequences.lanes import lane_id
 from admf.sequences.outcome import Outcome, Point
 from admf.sequences.overfitting_report import BLOCKS, OverfittingBook
+from admf.sequences.repeats import Repeats
 from admf.sequences.samplers import Sampler, make_sampler
 from admf.sequences.settings import PhaseSettings
 from admf.sequences.side_by_side import Work, side_by_side
@@ -45,7 +46,7 @@ async def optimise(stretch: Stretch, inner: str | None = None) -> Outcome:
 
 
 async def search(stretch: Stretch, evaluate: Evaluate) -> Outcome:
-    """Try the parameter sets of a stretch, batch by batch.
+    """Try the parameter sets of a stretch, batch by batch; what repeats another does not run.
 
     Args:
         stretch: Says which they are, and what is good.
@@ -54,20 +55,19 @@ async def search(stretch: Stretch, evaluate: Evaluate) -> Outcome:
     settings = stretch.settings
     judge = Judge(settings)
     leaders = Leaders(settings.search.top_k, len(judge.objectives))
-    sampler = _sampler(stretch, judge)
+    sampler, repeats = _sampler(stretch, judge), Repeats(stretch.points)
     with closing(OverfittingBook(stretch.annualisation.periods_per_year)) as overfitting:
 
         async def take(batch: _Batch) -> None:
-            rows = zip(batch.candidates, batch.rows, strict=True)
-            trials = [judge.trial(it.number, it.point, row) for it, row in rows]
+            trials = _judged(batch, judge, repeats)
             points = [it.point for it in batch.candidates]
             sampler.tell(points, [it.objectives if it.losses else None for it in trials])
             leaders.take(trials)
-            overfitting.take(batch.rows)
+            overfitting.take([it.row for it in trials if it.repeats is None])
             for trial in trials:
                 stretch.run.record(_record(stretch, trial))
 
-        works = _batches(sampler, settings.search.at_once, evaluate)
+        works = _batches(sampler, settings.search.at_once, partial(_tried, evaluate, repeats))
         if sampler.learns:
             async for work in works:
                 await take(await work(stretch.run))
@@ -78,28 +78,43 @@ async def search(stretch: Stretch, evaluate: Evaluate) -> Outcome:
 
 
 class _Batch(NamedTuple):
-    """Parameter sets that were tried side by side."""
+    """Parameter sets that were tried side by side, and the reports of those that are new."""
 
     candidates: Sequence[Candidate]
-    rows: list[LaneReport]
+    reports: Mapping[int, LaneReport]
 
 
-async def _batches(
-    sampler: Sampler, at_once: int, evaluate: Evaluate
-) -> AsyncIterator[Work[_Batch]]:
+_Try: TypeAlias = Callable[[int, Sequence[Candidate], PhaseRun], Awaitable[_Batch]]
+
+
+async def _batches(sampler: Sampler, at_once: int, tried: _Try) -> AsyncIterator[Work[_Batch]]:
     """Yield what tries each batch of the parameter sets that a sampler asks for."""
     number, batch = 1, 0
     while points := await to_thread.run_sync(sampler.ask, at_once):
         candidates = [Candidate(number + row, point) for row, point in enumerate(points)]
         number += len(candidates)
         batch += 1
-        yield partial(_tried, evaluate, batch, candidates)
+        yield partial(tried, batch, candidates)
 
 
 async def _tried(
-    evaluate: Evaluate, batch: int, candidates: Sequence[Candidate], run: PhaseRun
+    evaluate: Evaluate,
+    repeats: Repeats,
+    batch: int,
+    candidates: Sequence[Candidate],
+    run: PhaseRun,
 ) -> _Batch:
-    return _Batch(candidates, await evaluate(batch, candidates, run))
+    new = [it for it in candidates if repeats.first_of(it.number) is None]
+    rows = await evaluate(batch, new, run) if new else []
+    return _Batch(candidates, {it.number: row for it, row in zip(new, rows, strict=True)})
+
+
+def _judged(batch: _Batch, judge: Judge, repeats: Repeats) -> list[Trial]:
+    rows = repeats.reports([it.number for it in batch.candidates], batch.reports)
+    return [
+        judge.trial(it.number, it.point, row, repeats.first_of(it.number))
+        for it, row in zip(batch.candidates, rows, strict=True)
+    ]
 
 
 def search_windows(stretch: Stretch) -> Evaluate:
@@ -230,6 +245,7 @@ def _record(stretch: Stretch, trial: Trial) -> TrialRecord:
         trial.status,
         trial.objectives,
         trial.row.error or None,
+        trial.repeats,
     )
 
 

@@ -28,20 +28,23 @@ async def side_by_side(
 ) -> None:
     """Do parts side by side, and take what they return in their order.
 
-    With one slot, each is done and taken before the next is begun; with several, some are under way
-    at once, and what they tell the record of the phase is told in their order as well.
+    With one slot, each is done and taken before the next is begun, and so is a part that has none
+    beside it. With several, some are under way at once, and what they tell the record of the phase
+    is told in their order as well.
 
     Args:
         run: What the parts have in common.
         works: The parts; the next one is asked for when it can begin.
         take: Is given what each part returns; one call ends before the next begins.
     """
-    if run.slots == 1:
-        async for work in _each(works):
+    rest = _each(works)
+    begin = [] if run.slots == 1 else [it async for it in _first(rest, 2)]
+    if len(begin) < 2:
+        async for work in _chained(begin, rest):
             await take(await work(run))
         return
     try:
-        await _Parts(run, take).do(_each(works))
+        await _Parts(run, take).do(_chained(begin, rest))
     except BaseExceptionGroup as errors:
         raise ungroup(errors) from None
 
@@ -84,4 +87,17 @@ async def _each(works: Iterable[Work[T]] | AsyncIterable[Work[T]]) -> AsyncItera
             yield work
         return
     for work in works:
+        yield work
+
+
+async def _first(works: AsyncIterator[Work[T]], count: int) -> AsyncIterator[Work[T]]:
+    while count and (work := await anext(works, None)) is not None:
+        count -= 1
+        yield work
+
+
+async def _chained(begin: list[Work[T]], rest: AsyncIterator[Work[T]]) -> AsyncIterator[Work[T]]:
+    for work in begin:
+        yield work
+    async for work in rest:
         yield work

@@ -28,6 +28,7 @@ class TrialRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         number: From 1, in the order of the search.
         objectives: Values of the objectives; None if one of them is null.
         error: Why its lane failed.
+        repeats: Number of the trial of the same parameter set before it, which did not run again.
     """
 
     search: str
@@ -36,6 +37,7 @@ class TrialRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     status: TrialStatus
     objectives: tuple[float, ...] | None
     error: str | None = None
+    repeats: int | None = None
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -44,6 +46,7 @@ class Trial(msgspec.Struct, frozen=True):
     Args:
         number: From 1, in the order of the search.
         losses: Values of the objectives, less being better; None if the trial is not eligible.
+        repeats: Number of the trial that it repeats; None if it is new.
     """
 
     number: int
@@ -52,6 +55,7 @@ class Trial(msgspec.Struct, frozen=True):
     objectives: tuple[float, ...] | None
     losses: tuple[float, ...] | None
     row: LaneReport
+    repeats: int | None = None
 
 
 def direction_of(objective: ObjectiveConfig) -> Direction:
@@ -81,7 +85,9 @@ class Judge:
             for row, text in enumerate(settings.metric_constraints)
         ]
 
-    def trial(self, number: int, point: Point, row: LaneReport) -> Trial:
+    def trial(
+        self, number: int, point: Point, row: LaneReport, repeats: int | None = None
+    ) -> Trial:
         """Return the trial that a lane's report makes."""
         objectives = self.values(row.metrics)
         status = self._status(row, objectives)
@@ -91,7 +97,7 @@ class Judge:
                 -value if direction == "maximize" else value
                 for value, direction in zip(objectives, self.directions, strict=True)
             )
-        return Trial(number, point, status, objectives, losses, row)
+        return Trial(number, point, status, objectives, losses, row, repeats)
 
     def values(self, metrics: Mapping[str, float | None]) -> tuple[float, ...] | None:
         """Return the objectives, or None if one of them is null."""
@@ -112,7 +118,8 @@ class Judge:
 class Leaders:
     """The best trials so far, their number bounded, and how all trials ended.
 
-    A trial is better if its first objective is; of two equal ones it is the earlier.
+    A trial is better if its first objective is; of two equal ones it is the earlier. One that
+    repeats another is only counted.
 
     Args:
         count: Trials to keep.
@@ -129,7 +136,7 @@ class Leaders:
         """Take the next trials in the order of their numbers."""
         for trial in trials:
             self._counts[trial.status] += 1
-            if trial.losses is not None:
+            if trial.losses is not None and trial.repeats is None:
                 entry = (trial.losses[0], trial.number, trial)
                 self._best = heapq.nsmallest(self._count, [*self._best, entry], key=_rank)
                 self._enter_front(trial, trial.losses)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from admf.containers.times import DAY_NS, distinct
+from admf.containers.times import days_of
 
 __all__ = ["Annualisation", "Interval", "infer_annualisation"]
 
@@ -40,7 +40,7 @@ class Annualisation(msgspec.Struct, frozen=True):
         Args:
             ts: int64 (n,), ns UTC, ascending.
         """
-        return len(ts) if self.interval == "bar" else len(distinct(ts // DAY_NS))
+        return len(ts) if self.interval == "bar" else len(days_of(ts))
 
 
 def infer_annualisation(
@@ -59,7 +59,7 @@ def infer_annualisation(
     """
     if periods_per_year is not None:
         return Annualisation(periods_per_year, "bar")
-    days = distinct(ts // DAY_NS)
+    days = days_of(ts)
     if len(days) > 1:
         spacing = float(np.median(np.diff(days)))
         for least, periods in _COARSER_THAN_DAILY:

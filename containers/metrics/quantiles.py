@@ -76,6 +76,8 @@ class QuantileAccumulator:
             return tuple(digest.quantile(share) for share in shares)
         if not self._filled:
             return None
+        if self._filled == 1:
+            return tuple(self._buffer[:1].tolist()) * len(shares)
         return tuple(np.quantile(self._buffer[: self._filled], shares).tolist())
 
     def value_at_risk_95(self) -> float | None:

@@ -159,7 +159,7 @@ def test_correlations_of_many_ids_tell_how_many_are_open_at_once() -> None:
     assert found is None  # it goes on after it was closed
     found = correlations_of(batch_of(events[:-1]))
     assert found is not None
-    assert (found.most_open, list(found.staying)) == (1, events[-3:-1])
+    assert (found.most_open(), list(found.staying)) == (1, events[-3:-1])
     assert found.closed_among(["e", "d", "x", 5]) == ["d"]
     assert found.closed_among([*map(str, range(9)), "a", "e"]) == ["a"]
 

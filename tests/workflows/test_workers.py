@@ -24,6 +24,7 @@ from admf.engine.registry import Registry
 from admf.engine.storage import MemoryStorage
 from admf.workflows.outcome import Progress, RunResult
 from admf.workflows.runner import Runner
+from admf.workflows.workers import usable_cores
 from tests.prompt import PromptStorage
 
 pytestmark = pytest.mark.anyio
@@ -90,12 +91,12 @@ def workers() -> list[psutil.Process]:
 
 
 async def carried_out_with_module(
-    folder: Path, name: str, text: str, experiment: Mapping[str, Any]
+    folder: Path, name: str, text: str, experiment: Mapping[str, Any], **options: Any
 ) -> RunResult:
     """Run an experiment with a strategy of its own, in a module beside the data."""
     (folder / f"{name}.py").write_text(textwrap.dedent(text))
     bars().write_csv(folder / "X.csv")
-    runner = Runner(storage=PromptStorage(folder), workers=2)
+    runner = Runner(storage=PromptStorage(folder), **{"workers": 2, **options})
     data = {"path": "X.csv", "symbols": ["X"]}
     return await runner.run(runner.load({**BASE, "data": data, **experiment}, folder=folder))
 
@@ -175,6 +176,76 @@ async def test_progress_comes_back_from_the_workers(tmp_path: Path) -> None:
     assert {it.window_id for it in told} == {f"sweep/batch_00{n}" for n in (1, 2, 3)}
     assert max(it.bars_done for it in told) == 200
     assert {(it.bars_total, it.lanes) for it in told} == {(200, 2)}
+
+
+# -- what runs where -------------------------------------------------------------------------------
+
+WHERE = """
+    import os
+    from pathlib import Path
+
+    from admf.containers.strategies.base import Strategy
+
+    class Where(Strategy):
+        fast: int = 1
+        slow: int = 1
+        seconds: float = 0.0
+
+        def on_bar(self, bar, ctx):
+            import time
+
+            Path(__file__).with_name(f"pid_{os.getpid()}").touch()
+            time.sleep(self.seconds)
+            ctx.target(float(ctx.bar_index % 10 < self.fast))
+"""
+
+
+def places(folder: Path) -> tuple[bool, int]:
+    """Return whether windows ran in this process, and in how many others they did."""
+    found = {int(file.name.removeprefix("pid_")) for file in folder.glob("pid_*")}
+    return os.getpid() in found, len(found - {os.getpid()})
+
+
+async def ran_where(
+    folder: Path, phases: Mapping[str, Any], seconds: float = 0.0, **options: Any
+) -> tuple[bool, int]:
+    strategy = {"type": "where:Where", "params": {"seconds": seconds}}
+    experiment = {"strategy": strategy, "phases": phases}
+    result = await carried_out_with_module(folder, "where", WHERE, experiment, **options)
+    assert not any(phase.errors for phase in result.phases.values()), result.phases
+    return places(folder)
+
+
+async def test_windows_that_have_none_beside_them_run_in_the_process_of_the_run(
+    tmp_path: Path,
+) -> None:
+    assert await ran_where(tmp_path, {"forward": {"sequence": "train_test"}}) == (True, 0)
+
+
+async def test_phases_that_do_not_depend_on_each_other_share_the_workers(tmp_path: Path) -> None:
+    once = {"sequence": "single_pass"}
+    phases = {"first": once, "second": once, "third": {**once, "depends_on": ["first", "second"]}}
+    here, others = await ran_where(tmp_path, phases, seconds=0.001)
+    assert here  # the last one, which has none beside it
+    assert others == 2
+
+
+async def test_auto_starts_no_workers_for_a_study_that_is_soon_over(tmp_path: Path) -> None:
+    cores = usable_cores()
+    here, others = await ran_where(tmp_path, {"batches": BATCHES}, workers="auto")
+    assert (here, others, workers()) == (True, 0, [])
+    assert cores == len(psutil.Process().cpu_affinity() or ())
+
+
+async def test_windows_that_wait_for_their_turn_go_to_workers_after_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("admf.workflows.runner.usable_cores", lambda: 2)
+    monkeypatch.setattr("admf.workflows.runner._SECONDS_HERE", 0.1)
+    phases = {"batches": {**BATCHES, "search": {"batch_size": 2}}}
+    here, others = await ran_where(tmp_path, phases, seconds=0.002, workers="auto")
+    assert here
+    assert others >= 1
 
 
 # -- failures --------------------------------------------------------------------------------------
