@@ -107,11 +107,13 @@ def _row(portfolio: PortfolioContainer) -> LaneReport:
     )
 
 
-def _with_ids(by_portfolio: Sequence[tuple[str, Iterator[Trade]]]) -> Iterator[dict[str, object]]:
-    """Yield the fields of trades, each with the id of its portfolio."""
+def _with_ids(by_portfolio: Sequence[tuple[str, Iterator[Trade]]]) -> Iterator[msgspec.Raw]:
+    """Yield trades as JSON, each with the id of its portfolio as first field."""
+    encode = msgspec.json.Encoder().encode
     for container_id, trades in by_portfolio:
+        head = b'{"container_id":' + encode(container_id) + b","
         for trade in trades:
-            yield {"container_id": container_id, **msgspec.to_builtins(trade)}
+            yield msgspec.Raw(head + encode(trade)[1:])
 
 
 def _aggregate(rows: Sequence[LaneReport]) -> AggregateResult:

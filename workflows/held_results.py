@@ -42,7 +42,7 @@ class LazyMapping(Mapping[str, T]):
         return len(self._keys)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} results by name, made when asked for>"
+        return "<results by name, made when asked for>"  # which a look at them is not
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self) == dict(other)  # pyright: ignore[reportUnknownArgumentType]
@@ -76,6 +76,9 @@ class LazySequence(Sequence[T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def __repr__(self) -> str:
+        return "<results, made when asked for>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)  # pyright: ignore[reportUnknownArgumentType]
