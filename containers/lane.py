@@ -153,10 +153,12 @@ class LaneContainer(Container):
     def _next_turn(self, table: BarTable, step: int, stop: int) -> int:
         """Go on to where something happens, let it happen, and return the step that follows."""
         due = min(self._execution.next_step(table, step), self._risk.next_step(table, step), stop)
-        row = self._strategy.act_within(table, table.first_row(step), table.first_row(due))
-        if row < table.first_row(due):
-            return self._end_step(table, step, row)
-        self._pass_over(table, step, due)
+        if step < due:
+            last = table.first_row(due)
+            row = self._strategy.act_within(table, table.first_row(step), last)
+            if row < last:
+                return self._end_step(table, step, row)
+            self._pass_over(table, step, due)
         if due == stop:
             return stop
         self._do(self._open(table, due))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from admf.containers.event_batches import Told, batches_of
 from admf.containers.events import (
     Cancel,
     Fill,
@@ -30,6 +31,13 @@ __all__ = ["LaneEvents", "LaneMember"]
 
 E = TypeVar("E", bound=Event)
 
+_NONE = -1
+_FEW = 12
+"""Events that are shown one by one, since to make columns of them would take longer."""
+
+_TOLD_AT_ONCE = 4_096
+"""Events that wait to be shown, some 800 KiB."""
+
 LANE_TYPES: tuple[type[Event], ...] = (
     Signal,
     Order,
@@ -46,8 +54,9 @@ class LaneEvents:
     """The way of a lane's own events to its containers and tracers.
 
     Over the bus, an event reaches everybody who subscribed before the next one is made. If nobody
-    but the lane's own containers did, they are told `directly`: by plain calls, in the same order
-    and with the same numbers and causes, at a tenth of the cost. The tracers see no difference.
+    but the lane's own containers did, they are told directly: by plain calls, in the same order, at
+    a tenth of the cost. The tracers get these events with the same numbers and causes, many of them
+    at a time as a `Batch`, and before the marks of the steps in which they happened.
 
     Args:
         scope: The lane's bus.
@@ -60,8 +69,9 @@ class LaneEvents:
         self._directly = directly
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._own: list[Subscription] = []
-        self._queue: deque[tuple[Event, int, str]] = deque()
-        self._cause = 0
+        self._queue: deque[Told] = deque()
+        self._told: list[Told] = []
+        self._cause = _NONE
 
     def add(self, cls: type[E], handler: Callable[[E], None], subscription: Subscription) -> None:
         """Let one of the lane's containers have events of a class, either way."""
@@ -71,12 +81,7 @@ class LaneEvents:
     def begin(self) -> bool:
         """Decide which way the next events take; return whether it is the direct one."""
         self.direct = self._directly and not self.scope.reaches_others(LANE_TYPES, self._own)
-        self._cause = self.scope.cause
         return self.direct
-
-    def end(self) -> None:
-        """Send what comes after these events over the bus."""
-        self.direct = False
 
     def publish(self, event: Event, source: str) -> None:
         """Tell an event, once all that was told before has reached everybody."""
@@ -89,27 +94,43 @@ class LaneEvents:
         """Tell events that none of the lane's own containers waits for."""
         if self.direct:
             self.settle()  # what was published before comes before
+            self._show()
             self.scope.record(block, source)
         elif isinstance(block, Block):
             self.scope.publish(block, source=source)
 
     def settle(self) -> None:
         """Hand on directly what was published, and what that leads to."""
-        queue, record, handlers, outer = self._queue, self.scope.record, self._handlers, self._cause
+        queue, told, handlers = self._queue, self._told, self._handlers
         try:
             while queue:
-                event, cause, source = queue.popleft()
-                self._cause = record(event, source, cause)
-                for handle in handlers.get(type(event), ()):
+                item = queue.popleft()
+                self._cause = len(told)
+                told.append(item)
+                event = item[0]
+                for handle in handlers.get(event.__class__, ()):
                     handle(event)
         finally:
-            self._cause = outer
+            self._cause = _NONE
+        if len(told) >= _TOLD_AT_ONCE:
+            self._show()
 
     def give_up(self) -> None:
         """Show what was published to the tracers, but to no container any more."""
-        while self._queue:
-            event, cause, source = self._queue.popleft()
-            self.scope.record(event, source, cause)
+        self._told.extend(self._queue)
+        self._queue.clear()
+        self._show()
+
+    def _show(self) -> None:
+        """Show the tracers what was told since they were shown something last."""
+        told, self._told = self._told, []
+        if len(told) < _FEW:
+            first = self.scope.next_seq
+            for event, cause, source in told:
+                self.scope.record(event, source, None if cause == _NONE else first + cause)
+            return
+        for batch in batches_of(told):
+            self.scope.record(batch)
 
 
 class LaneMember(Container):

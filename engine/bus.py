@@ -145,6 +145,11 @@ class Bus(Dispatcher):
         return first
 
     @property
+    def next_seq(self) -> int:
+        """The number that `record` gives next."""
+        return self._seq + 1
+
+    @property
     def must_rest(self) -> bool:
         """Whether it is time for a process to yield, so that the host's event loop can run."""
         return self._drive.must_rest

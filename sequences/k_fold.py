@@ -103,7 +103,12 @@ def _evaluate(part: Stretch, split: Split) -> Evaluate:
     async def evaluate(
         batch: int, candidates: Sequence[Candidate], run: PhaseRun
     ) -> list[LaneReport]:
-        by_stretch = [await judge(batch, candidates, run) for judge in judges]
+        by_stretch: list[list[LaneReport]] = []
+
+        async def take(rows: list[LaneReport]) -> None:
+            by_stretch.append(rows)
+
+        await side_by_side(run, (partial(judge, batch, candidates) for judge in judges), take)
         return [merged_report(rows, lengths) for rows in zip(*by_stretch, strict=True)]
 
     return evaluate
@@ -111,9 +116,16 @@ def _evaluate(part: Stretch, split: Split) -> Evaluate:
 
 async def _test(part: Stretch, split: Split, candidate: Candidate) -> list[LaneReport]:
     rows: list[LaneReport] = []
-    for number, steps in enumerate(split.test, 1):
-        test = part.child(f"test_{number}", steps=steps)
-        rows += await test.run_lanes("", [candidate], role="test", options={"series": True})
+
+    async def test(number: int, steps: StepRange, run: PhaseRun) -> list[LaneReport]:
+        here = part.beside(run).child(f"test_{number}", steps=steps)
+        return await here.run_lanes("", [candidate], role="test", options={"series": True})
+
+    async def take(found: list[LaneReport]) -> None:
+        rows.extend(found)
+
+    works = (partial(test, number, steps) for number, steps in enumerate(split.test, 1))
+    await side_by_side(part.run, works, take)
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,6 +17,7 @@ from admf.sequences.jitter import costs_of, jittered, numbers_of, with_changes
 from admf.sequences.lanes import make_lane
 from admf.sequences.monte_carlo_figures import Figures, Simulated
 from admf.sequences.outcome import Outcome, Point
+from admf.sequences.side_by_side import side_by_side
 from admf.sequences.stretch import Candidate, PhaseRun, Stretch
 
 __all__ = ["RERUN_METHODS", "Reruns", "reruns"]
@@ -76,9 +78,13 @@ class Reruns:
 
         async def simulate(folder: Stretch) -> Outcome:
             figures = Figures()
-            for number in numbers:
-                found.append(await self._run(folder, self._name(number), number))
-                figures.take(found[-1:])
+
+            async def take(simulated: Simulated) -> None:
+                found.append(simulated)
+                figures.take([simulated])
+
+            works = (partial(self._run_beside, folder, number) for number in numbers)
+            await side_by_side(folder.run, works, take)
             report = figures.spread(folder.settings.monte_carlo)
             return Outcome(trials=figures.counts, report=report)
 
@@ -91,6 +97,9 @@ class Reruns:
         candidates = [Candidate(it, {**point, **self._variation(it).changes}) for it in numbers]
         folder = stretch.child(name, drawn_as="")
         return [_simulated(it) for it in await folder.run_lanes("", candidates, role="trial")]
+
+    async def _run_beside(self, parent: Stretch, number: int, run: PhaseRun) -> Simulated:
+        return await self._run(parent.beside(run), self._name(number), number)
 
     async def _run(self, parent: Stretch, name: str, number: int) -> Simulated:
         """Run one simulation in windows of its own."""

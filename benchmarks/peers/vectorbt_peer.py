@@ -1,4 +1,7 @@
-"""vectorbt: all lanes at once or some at a time, with either of its engines."""
+"""vectorbt: some lanes at once, with either of its engines.
+
+Prices have no gaps to fill, and room is made for the orders that there are at most.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from walk import CAPITAL, START_S, UNITS, Work, arguments, closes, lanes, measur
 
 bars, count, at_once = arguments()
 vbt.settings["engine"] = sys.argv[-1]
+BARS_AN_ORDER = 8
 
 
 def portfolio(close: pd.Series, price: pd.Series, pairs: list[tuple[int, int]]) -> Any:
@@ -21,7 +25,15 @@ def portfolio(close: pd.Series, price: pd.Series, pairs: list[tuple[int, int]]) 
     held = np.zeros(fast.shape, dtype=bool)
     held[1:] = (fast > slow)[:-1]  # known at the close, traded at the next open
     return vbt.Portfolio.from_signals(
-        close, held, ~held, price=price, size=UNITS, init_cash=CAPITAL, freq="1min"
+        close,
+        held,
+        ~held,
+        price=price,
+        size=UNITS,
+        init_cash=CAPITAL,
+        freq="1min",
+        fillna_close=False,
+        max_orders=held.size // BARS_AN_ORDER,
     )
 
 
@@ -33,15 +45,21 @@ def prepare(size: int) -> Work:
 
 
 def work(close: pd.Series, price: pd.Series, pairs: list[tuple[int, int]]) -> dict[str, Any]:
-    equity, trades, sharpe, drawdown = 0.0, 0, [], []
+    equity, trades = 0.0, 0
+    sharpe, drawdown = [], []
     for start in range(0, len(pairs), at_once):
         found = portfolio(close, price, pairs[start : start + at_once])
         equity += float(np.sum(found.final_value()))
         records = found.trades.values
         trades += int((records["status"] == 1).sum())
-        sharpe.append(found.sharpe_ratio())
-        drawdown.append(found.max_drawdown())
-    return {"equity": equity, "trades": trades}
+        sharpe.append(np.ravel(found.sharpe_ratio()))
+        drawdown.append(np.ravel(found.max_drawdown()))
+    return {
+        "equity": equity,
+        "trades": trades,
+        "sharpe": float(np.mean(np.concatenate(sharpe))),
+        "max_drawdown": float(np.mean(np.concatenate(drawdown))),
+    }
 
 
 measure(prepare, bars, 2_000)

@@ -7,10 +7,10 @@ while the fast average is above the slow one, nothing otherwise; each order fill
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy as np
 CAPITAL = 1_000_000.0
 UNITS = 100.0
 START_S = 1_577_836_800
-SINGLE = ((10, 50),)
+BARS_A_DAY = 1_440
+FEW_SLOWS = (20, *range(30, 111, 10))
 
 
 def closes(count: int) -> np.ndarray:
@@ -32,19 +33,24 @@ def opens(close: np.ndarray) -> np.ndarray:
 
 
 def lanes(count: int) -> list[tuple[int, int]]:
-    """Return fast and slow periods of the lanes: 1, 100, or ten for each slow period from 20 on."""
+    """Return fast and slow periods: of one lane, of up to 100, or ten for each slow from 20 on."""
     if count == 1:
-        return list(SINGLE)
-    slows = [20, *range(30, 111, 10)] if count == 100 else list(range(20, 20 + count // 10))
-    return [(fast, slow) for fast in range(5, 15) for slow in slows]
+        return [(10, 50)]
+    slows = FEW_SLOWS if count <= 100 else range(20, 20 + count // 10)
+    return [(fast, slow) for fast in range(5, 15) for slow in slows][:count]
 
 
-def sma(values: np.ndarray, period: int) -> np.ndarray:
-    """Return the simple moving average, NaN where it is not known yet."""
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    found = np.full(len(values), np.nan)
-    found[period - 1 :] = (sums[period:] - sums[:-period]) / period
-    return found
+def sharpe_ratio(equity: np.ndarray) -> float:
+    """Return the Sharpe ratio of daily returns, float64 (bars,) equity, on 365 days a year."""
+    days = equity[BARS_A_DAY - 1 :: BARS_A_DAY]
+    returns = np.diff(days) / days[:-1]
+    spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
+    return float(np.mean(returns)) / spread * 365**0.5 if spread else float("nan")
+
+
+def max_drawdown(equity: np.ndarray) -> float:
+    """Return the greatest drawdown of float64 (bars,) equity, a fraction that is not above 0."""
+    return float(np.min(equity / np.maximum.accumulate(equity) - 1.0))
 
 
 Work = Callable[[], dict[str, Any]]
@@ -64,10 +70,20 @@ def measure(prepare: Callable[[int], Work], bars: int, warm_up: int = 0) -> None
     start = time.perf_counter()
     found = work()
     found = {"seconds": time.perf_counter() - start, **found}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({**found, "peak_bytes": peak}))
+    print(json.dumps({**found, "peak_bytes": peak_bytes()}))
+
+
+def peak_bytes() -> int:
+    """Return the greatest resident set of this program so far.
+
+    ``ru_maxrss`` is not asked: it counts in what the process held before it became this program,
+    which is as much as the one that started it.
+    """
+    status = Path("/proc/self/status").read_text("ascii")
+    (line,) = (it for it in status.splitlines() if it.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def arguments() -> list[int]:
-    """Return bars, lanes and whatever else is given on the command line."""
+    """Return bars, lanes and whatever else is given on the command line as a number."""
     return [int(word) for word in sys.argv[1:] if word.isdigit()]

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from admf.containers.config import CarriedAccount, CarriedPosition
+from admf.containers.config import (
+    CarriedAccount,
+    CarriedPosition,
+    CarriedTargets,
+    LanePruning,
+    StrategyConfig,
+)
 from admf.containers.events import Bar
 from admf.containers.market_data import Bars
 from admf.containers.strategies.base import Context, FeatureView, Strategy
 from tests.containers.harness import DAY, FIRST_TS, Lane, Ohlc
 
-__all__ = ["RandomBars", "RandomOrders", "RandomTargets", "carried", "lanes", "markets"]
+__all__ = ["Case", "RandomBars", "RandomOrders", "RandomTargets", "cases"]
 
 PRICES = st.sampled_from([50.0, 90.0, 95.0, 99.0, 100.0, 100.0, 101.0, 105.0, 110.0, 150.0])
 MOVES = (0.0, 0.0, 0.0, 0.01, -0.01, 0.05, -0.05, 0.2, -0.2)
+LEAPS = (*MOVES, 0.9, -0.6)
 
 RandomBars = dict[str, dict[int, Ohlc]]
+
+
+class Case(NamedTuple):
+    """Lanes that run side by side, and the settings of their window."""
+
+    market: RandomBars
+    lanes: list[Lane]
+    options: dict[str, Any]
 
 
 @st.composite
@@ -29,10 +44,11 @@ def series(draw: st.DrawFn, steps: int) -> dict[int, Ohlc]:
     """Bars by step: gaps, ties, flat prices; few of them differ, so that levels are met exactly."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     exact, present = draw(st.booleans()), draw(st.sampled_from([1.0, 1.0, 0.7]))
+    moves = draw(st.sampled_from([MOVES, MOVES, LEAPS]))
     close, found = float(draw(PRICES)), dict[int, Ohlc]()
     for step in range(steps):
-        open_ = close * (1 + float(rng.choice(MOVES)) * rng.random())
-        last = open_ * (1 + float(rng.choice(MOVES)) * rng.random())
+        open_ = close * (1 + float(rng.choice(moves)) * rng.random())
+        last = open_ * (1 + float(rng.choice(moves)) * rng.random())
         if exact:
             open_, last = max(round(open_), 5.0), max(round(last), 5.0)
         wide = float(rng.choice([0.0, 0.02])) * rng.random()
@@ -44,9 +60,9 @@ def series(draw: st.DrawFn, steps: int) -> dict[int, Ohlc]:
 
 @st.composite
 def markets(draw: st.DrawFn) -> RandomBars:
-    """One symbol, mostly, or two or three of which each misses bars of its own."""
-    steps = draw(st.integers(1, 60))
-    symbols = draw(st.sampled_from([("A",), ("A",), ("A", "B"), ("A", "B", "C")]))
+    """One symbol, or two or three of which each misses bars of its own."""
+    steps = draw(st.one_of(st.integers(1, 60), st.integers(1, 120)))
+    symbols = draw(st.sampled_from(["A", "A", "AB", "ABC"]))
     return {symbol: draw(series(steps)) for symbol in symbols}
 
 
@@ -56,6 +72,7 @@ class RandomTargets(Strategy):
     seed: int = 0
     often: float = 0.3
     kinds: str = "plain"
+    fails: bool = False
 
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         rng = np.random.default_rng([self.seed, len(bars.symbol), ord(bars.symbol[0])])
@@ -67,53 +84,63 @@ class RandomTargets(Strategy):
         }[self.kinds]
         found = rng.choice(values, len(bars))
         found[rng.random(len(bars)) > self.often] = np.nan
+        if self.fails:
+            found[-1] = np.inf
         return found
 
 
 class RandomOrders(Strategy):
-    """Does at each bar what a generator says, in view of its position and of an indicator."""
+    """Does at each bar what a generator says, in view of its account and of an indicator."""
 
     seed: int = 0
     often: float = 0.3
+    symbols: str = "A"
     fails_at: int = -1
 
     def on_bar(self, bar: Bar, ctx: Context) -> None:
         if ctx.bar_index == self.fails_at:
             ctx.buy(1.0)
-            raise RuntimeError("as it was told")
-        rng = np.random.default_rng([self.seed, bar.ts // DAY, ord(bar.symbol[0])])
+            ctx.target(math.nan)
+        rng = np.random.default_rng([self.seed, bar.ts // 10**9, ord(bar.symbol[0])])
         while rng.random() < self.often:
             self._act(bar, ctx, rng)
 
-    def _act(self, bar: Bar, ctx: Context, rng: np.random.Generator) -> None:  # noqa: C901
-        near = [round(bar.close * factor) for factor in (0.9, 0.97, 1.0, 1.03, 1.1)]
-        price = float(rng.choice(near)) or 1.0
-        mean = ctx.feature("sma", 3)
+    def _act(self, bar: Bar, ctx: Context, rng: np.random.Generator) -> None:
+        other = self.symbols[int(rng.integers(len(self.symbols)))]
+        symbol = None if rng.random() < 0.7 else other
+        match int(rng.integers(0, 8)):
+            case 0 | 1 | 2 | 3 as kind:
+                self._order(bar, ctx, rng, kind, symbol)
+            case 4:
+                ctx.target(float(rng.choice([0.0, -0.0, 1.0, -1.0, 0.5])), symbol=symbol)
+            case 5:
+                ctx.close(symbol=symbol)
+            case 6:
+                ctx.cancel(symbol=symbol)
+            case _:
+                self._look_and_act(bar, ctx)
+
+    def _order(
+        self, bar: Bar, ctx: Context, rng: np.random.Generator, kind: int, symbol: str | None
+    ) -> None:
+        near = [round(bar.close * factor) or 1 for factor in (0.9, 0.97, 1.0, 1.03, 1.1)]
+        price, second = (float(rng.choice(near)) for _ in range(2))
         quantity = None if rng.random() < 0.4 else float(rng.integers(1, 40)) / 2
         options: dict[str, Any] = {"time_in_force": str(rng.choice(["gtc", "day"]))}
         if rng.random() < 0.3:
-            options["stop_loss"] = price * 0.95
+            options["stop_loss"] = price * float(rng.choice([0.95, 1.05]))
         if rng.random() < 0.3:
-            options["take_profit"] = price * 1.05
-        order = ctx.buy if rng.random() < 0.5 or mean > bar.close else ctx.sell
-        match int(rng.integers(0, 8)):
-            case 0:
-                order(quantity, **options)
-            case 1:
-                order(quantity, limit=price, **options)
-            case 2:
-                order(quantity, stop=price, **options)
-            case 3:
-                order(quantity, stop=price, limit=float(rng.choice(near)) or 1.0, **options)
-            case 4:
-                ctx.target(float(rng.choice([0.0, 1.0, -1.0, 0.5])))
-            case 5:
-                ctx.close()
-            case 6:
-                ctx.cancel()
-            case _:
-                if ctx.equity > 5_000 and ctx.position == 0.0:
-                    ctx.target(1.0 if math.isnan(mean) or mean < bar.close else -1.0)
+            options["take_profit"] = price * float(rng.choice([0.95, 1.05]))
+        levels = [{}, {"limit": price}, {"stop": price}, {"stop": price, "limit": second}]
+        order = ctx.buy if rng.random() < 0.5 else ctx.sell
+        order(quantity, symbol=symbol, **levels[kind], **options)
+
+    def _look_and_act(self, bar: Bar, ctx: Context) -> None:
+        mean = ctx.feature("sma", 3)
+        if ctx.position != 0.0 and ctx.cash < 0.9 * ctx.equity:
+            ctx.close()
+        elif ctx.equity > 500.0 and ctx.rng.random() < 0.8:
+            ctx.target(1.0 if math.isnan(mean) or mean < bar.close else -1.0)
 
 
 SIZINGS: tuple[Mapping[str, object], ...] = (
@@ -125,6 +152,10 @@ SIZINGS: tuple[Mapping[str, object], ...] = (
     {"type": "percent_equity", "value": 0.5},
     {"type": "percent_equity", "value": 1.0},
     {"type": "volatility_target", "value": 0.2, "lookback": 3},
+    {"type": "volatility_target", "value": 0.5, "lookback": 2, "whole_units": True},
+    {"type": "fixed_units", "value": 1e-9},
+    {"type": "fixed_notional", "value": 0.01},
+    {"type": "percent_equity", "value": 1e-6},
 )
 
 
@@ -156,41 +187,142 @@ def executions(draw: st.DrawFn) -> dict[str, object]:
 
 
 @st.composite
-def carried(draw: st.DrawFn, market: RandomBars) -> CarriedAccount | None:
-    """Mostly nothing, or a position that the lane begins with."""
+def positions(draw: st.DrawFn, symbol: str) -> CarriedPosition:
+    """A position that a lane begins with, a part of which may have been sold already."""
+    exited = draw(st.sampled_from([0.0, 0.0, 3.0]))
+    price = draw(PRICES)
+    return CarriedPosition(
+        symbol=symbol,
+        direction=draw(st.sampled_from([1, -1])),
+        quantity=7.0,
+        entry_price=price,
+        entry_ts=FIRST_TS - draw(st.sampled_from([0, 3])) * DAY,
+        entry_moment=draw(st.sampled_from(["open", "intrabar", "close"])),
+        commission=1.5,
+        opening_price=draw(st.sampled_from([None, 99.0])),
+        entered=7.0 + exited,
+        exited=exited,
+        exit_value=exited * 101.0,
+        position_id=f"{symbol}-4",
+    )
+
+
+@st.composite
+def accounts(
+    draw: st.DrawFn, market: RandomBars, wanted: StrategyConfig | None
+) -> CarriedAccount | None:
+    """Mostly nothing, or an account as another window has left it, known targets included."""
     symbols = [symbol for symbol, bars in market.items() if 0 in bars]
     if not symbols or draw(st.integers(0, 3)):
         return None
-    position = CarriedPosition(
-        symbol=symbols[0],
-        direction=draw(st.sampled_from([1, -1])),
-        quantity=7.0,
-        entry_price=draw(PRICES),
-        entry_ts=FIRST_TS - 3 * DAY,
-        commission=1.5,
-        position_id=f"{symbols[0]}-4",
+    held = [symbol for symbol in symbols if draw(st.booleans())]
+    targets = None
+    if wanted is not None and draw(st.booleans()):
+        known = {symbol: draw(st.sampled_from([0.0, 1.0, -1.0])) for symbol in symbols}
+        targets = CarriedTargets(strategy=wanted, targets=known)
+    return CarriedAccount(
+        cash=10_000.0,
+        positions=tuple(draw(positions(symbol)) for symbol in held),
+        opened=4,
+        wanted=targets,
     )
-    return CarriedAccount(cash=10_000.0, positions=(position,), opened=4)
+
+
+@st.composite
+def columnar(draw: st.DrawFn) -> dict[str, object]:
+    """Parameters of `RandomTargets`, all of them, as results tell them."""
+    return {
+        "seed": draw(st.integers(0, 10_000)),
+        "often": draw(st.sampled_from([0.1, 0.3, 0.7, 1.0])),
+        "kinds": draw(st.sampled_from(["long", "plain", "plain", "rising", "wild"])),
+        "fails": draw(st.integers(0, 30)) == 0,
+    }
+
+
+@st.composite
+def by_bar(draw: st.DrawFn, symbols: str) -> dict[str, object]:
+    """Parameters of `RandomOrders`; one in ten fails."""
+    fails = draw(st.integers(0, 9)) == 0
+    return {
+        "seed": draw(st.integers(0, 10_000)),
+        "often": draw(st.sampled_from([0.1, 0.3, 0.7])),
+        "symbols": symbols,
+        "fails_at": draw(st.integers(0, 20)) if fails else -1,
+    }
+
+
+PLAIN_SIZINGS: tuple[Mapping[str, object], ...] = (
+    *SIZINGS[:7],
+    {"type": "volatility_target", "value": 0.2, "lookback": 2},
+)
+
+
+@st.composite
+def plain_lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
+    """A lane whose blocks can be computed as arrays, unless an order is refused or resizes."""
+    params = draw(columnar())
+    params["kinds"] = draw(st.sampled_from(["long", "plain", "plain", "wild"]))
+    limits = {"max_leverage": draw(st.sampled_from([None, None, 1.0, 3.0]))}
+    return Lane(
+        RandomTargets,
+        params,
+        capital=draw(st.sampled_from([10_000.0, 10_000.0, 800.0])),
+        sizing=draw(st.sampled_from(PLAIN_SIZINGS)),
+        risk={**limits, "max_position": draw(st.sampled_from([None, None, None, 60.0]))},
+        execution=draw(executions()),
+        carried=draw(accounts(market, StrategyConfig(type="strategy_1", params=params))),
+    )
 
 
 @st.composite
 def lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
     """A lane of either kind of strategy."""
-    params: dict[str, object] = {
-        "seed": draw(st.integers(0, 10_000)),
-        "often": draw(st.sampled_from([0.1, 0.3, 0.7])),
-    }
-    columnar = draw(st.booleans())
-    if columnar:
-        params["kinds"] = draw(st.sampled_from(["long", "plain", "plain", "rising", "wild"]))
-    elif draw(st.integers(0, 9)) == 0:
-        params["fails_at"] = draw(st.integers(0, 20))
+    in_columns = draw(st.booleans())
+    params = draw(columnar() if in_columns else by_bar("".join(market)))
+    wanted = StrategyConfig(type="strategy_1", params=params) if in_columns else None
     return Lane(
-        RandomTargets if columnar else RandomOrders,
+        RandomTargets if in_columns else RandomOrders,
         params,
         capital=draw(st.sampled_from([10_000.0, 800.0])),
         sizing=draw(st.sampled_from(SIZINGS)),
         risk=draw(rules()),
         execution=draw(executions()),
-        carried=draw(carried(market)),
+        carried=draw(accounts(market, wanted)),
     )
+
+
+@st.composite
+def windows(draw: st.DrawFn, market: RandomBars) -> dict[str, Any]:
+    """Settings of a window: mostly all bars, in steps of a day or less, and no lane is given up."""
+    step_ns = draw(st.sampled_from([DAY, DAY, DAY // 4]))
+    found: dict[str, Any] = {
+        "step_ns": step_ns,
+        "benchmark": draw(st.sampled_from([None, "A"])),
+        "return_blocks": draw(st.sampled_from([0, 3])),
+        "periods_per_year": draw(st.sampled_from([None, 252.0])),
+    }
+    if not draw(st.integers(0, 3)):
+        found["pruning"] = LanePruning(
+            max_drawdown_pct=draw(st.sampled_from([None, 1.0, 10.0])),
+            metric="total_return",
+            threshold=draw(st.sampled_from([0.0, -0.05])),
+            after_bars=draw(st.integers(1, 20)),
+            every_bars=draw(st.integers(1, 10)),
+        )
+    if not draw(st.integers(0, 3)):
+        steps = sorted(set().union(*market.values()))
+        first = draw(st.integers(0, len(steps) - 1))
+        last = draw(st.integers(first, len(steps) - 1))
+        found["start_ts"] = FIRST_TS + steps[first] * step_ns
+        found["end_ts"] = FIRST_TS + steps[last] * step_ns + 1
+        found["warmup"] = draw(st.sampled_from([None, 0, 2]))
+    return found
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Every kind of lane in any market, or lanes in one symbol that arrays can be made of."""
+    plain = draw(st.booleans())
+    market = {"A": draw(series(draw(st.integers(1, 120))))} if plain else draw(markets())
+    one = plain_lanes(market) if plain else lanes(market)
+    return Case(market, draw(st.lists(one, min_size=1, max_size=2)), draw(windows(market)))

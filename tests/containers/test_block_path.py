@@ -3,94 +3,104 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admf.containers.events import Fill
+from admf.containers.events import Bar, Features, Fill, PortfolioUpdate
 from admf.containers.lane_arrays import LaneArrays
 from admf.engine.block import Block
 from admf.engine.events import Envelope, Event, WindowEnd, WindowStart
-from tests.containers.harness import Lane, Recorder, WindowRun, random_bars, run_lanes, run_window
-from tests.containers.random_lanes import RandomTargets, lanes, markets
+from tests.containers.harness import Lane, Recorder, random_bars, run_lanes, run_window
+from tests.containers.random_lanes import Case, RandomTargets, cases
 
-EXAMPLES = int(os.environ.get("ADMF_EXAMPLES", "120"))
+HUNTING = "ADMF_EXAMPLES" in os.environ
+EXAMPLES = int(os.environ.get("ADMF_EXAMPLES", "80"))
 EVENTS = ("POSITION_OPEN", "POSITION_CLOSE", "FILL", "PORTFOLIO_UPDATE", "SIGNAL", "ORDER")
 
 
+class Told(NamedTuple):
+    """An event as a tracer is told it; as text, which tells -0.0 and types of numbers apart."""
+
+    seq: int
+    cause: int
+    source: str
+    event: str
+    cls: type[Event]
+
+
 class Envelopes(Recorder):
-    """Keeps events with the number of what caused each, by its place among the lane's own."""
+    """Keeps numbers, causes and sources, blocks unrolled."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[Event, int, str]] = []
-        self._places: dict[int, int] = {}
+        self.told: list[Told] = []
 
     def record(self, envelope: Envelope) -> None:
         super().record(envelope)
         found = envelope.event
         events = found.events() if isinstance(found, Block) else [found]
-        for offset, event in enumerate(events):
-            self._places[envelope.seq + offset] = len(self.told)
-            if not isinstance(event, (WindowStart, WindowEnd)):
-                self.told.append((event, self._places.get(envelope.cause, -1), envelope.source))
+        for seq, event in enumerate(events, envelope.seq):
+            if not isinstance(event, (WindowStart, WindowEnd)):  # they tell when it was computed
+                told = Told(seq, envelope.cause, envelope.source, repr(event), type(event))
+                self.told.append(told)
 
 
-def events_of(lane: Lane, market: Any, **options: Any) -> list[list[tuple[Event, str, str]]]:
-    """Return a lane's own events: those with a cause told by what that is, and the marks."""
-    recorder = Envelopes()
-    run_lanes([lane], market, recorders=[recorder], **options)
-    own = [it for it in recorder.told if it[2] not in ("data", "features")]
-    told = [(event, repr(recorder.told[at][0]) if at >= 0 else "", who) for event, at, who in own]
-    names = {"PortfolioUpdate"}
+def told_of(case: Case, **options: Any) -> list[list[Told]]:
+    """Return what each lane's tracer is told."""
+    recorders = [Envelopes() for _ in case.lanes]
+    run_lanes(case.lanes, case.market, recorders=recorders, **case.options, **options)
+    return [recorder.told for recorder in recorders]
+
+
+def own_events(told: list[Told]) -> list[list[tuple[str, str, str]]]:
+    """Return what of a lane's events is the same for all sizes of blocks.
+
+    These are its events with what caused each, if that was one of them, and the marks apart.
+    """
+    own = [it for it in told if it.cls not in (Bar, Features)]
+    events = {it.seq: it.event for it in own}
+    shown = [(it.event, events.get(it.cause, ""), it.source) for it in own]
+    is_mark = [it.cls is PortfolioUpdate for it in own]
     return [
-        [(e, "" if c.startswith(("Bar", "Features")) else c, w) for e, c, w in told
-         if (type(e).__name__ in names) == marks]
-        for marks in (False, True)
-    ]  # fmt: skip
+        [it for it, mark in zip(shown, is_mark, strict=True) if mark == wanted]
+        for wanted in (False, True)
+    ]
 
 
-def files_of(lane: Lane, market: Any, **options: Any) -> WindowRun:
-    return run_window([lane], market, **options)
+SIZES = st.sampled_from([1, 2, 3, 7, 4096])
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
-@given(data=st.data(), market=markets(), block_size=st.sampled_from([1, 2, 3, 7, 4096]))
-def test_both_ways_tell_the_same_events_with_the_same_causes(
-    data: st.DataObject, market: Any, block_size: int
+@settings(deadline=None, max_examples=EXAMPLES, derandomize=not HUNTING)
+@given(case=cases(), size=SIZES, other_size=SIZES)
+def test_both_ways_tell_the_same_events_with_the_same_numbers_and_causes(
+    case: Case, size: int, other_size: int
 ) -> None:
-    lane = data.draw(lanes(market))
-    reference = events_of(lane, market, dispatch="bus", block_size=4096)
-    assert events_of(lane, market, block_size=block_size) == reference
+    reference = told_of(case, dispatch="bus", block_size=size)
+    assert told_of(case, block_size=size) == reference
+    other = told_of(case, block_size=other_size)
+    assert list(map(own_events, other)) == list(map(own_events, reference))
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
+@settings(deadline=None, max_examples=EXAMPLES, derandomize=not HUNTING)
 @given(
-    data=st.data(),
-    market=markets(),
-    block_size=st.sampled_from([1, 2, 3, 7, 4096]),
-    retention=st.sampled_from(["trade_complete", "sliding_window", "minimal"]),
-    traced=st.lists(st.sampled_from(EVENTS), unique=True).map(tuple),
-    store=st.sampled_from(["none", "retained", "all"]),
-    options=st.fixed_dictionaries(
-        {"series": st.booleans(), "benchmark": st.sampled_from([None, "A"])}
+    case=cases(),
+    size=SIZES,
+    tracing=st.fixed_dictionaries(
+        {
+            "retention": st.sampled_from(["trade_complete", "sliding_window", "minimal"]),
+            "traced": st.lists(st.sampled_from(EVENTS), unique=True).map(tuple),
+            "store": st.sampled_from(["none", "retained", "all"]),
+            "series": st.booleans(),
+        }
     ),
 )
-def test_both_ways_write_the_same_bytes(
-    data: st.DataObject,
-    market: Any,
-    block_size: int,
-    retention: str,
-    traced: tuple[str, ...],
-    store: Any,
-    options: dict[str, Any],
-) -> None:
-    lane = data.draw(lanes(market))
-    settings_ = {"retention": retention, "traced": traced, "store": store, **options}
-    reference = files_of(lane, market, dispatch="bus", block_size=4096, **settings_)
-    quick = files_of(lane, market, block_size=block_size, **settings_)
+def test_both_ways_write_the_same_bytes(case: Case, size: int, tracing: dict[str, Any]) -> None:
+    options = {**tracing, **case.options}
+    reference = run_window(case.lanes, case.market, dispatch="bus", block_size=4096, **options)
+    quick = run_window(case.lanes, case.market, block_size=size, **options)
     assert quick.files.keys() == reference.files.keys()
     for name, content in reference.files.items():
         assert quick.files[name] == content, name

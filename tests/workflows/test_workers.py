@@ -123,10 +123,14 @@ STUDY = {
             "monte_carlo": {
                 "method": "price_path",
                 "batches": 2,
-                "simulations": 3,
+                "simulations": 6,
                 "inner": "walk_forward",
             },
             "walk_forward": {"train": 100, "test": 60},
+        },
+        "combined": {
+            "sequence": "k_fold",
+            "k_fold": {"method": "combinatorial_purged", "folds": 4, "test_folds": 2},
         },
         "inner": {
             "sequence": "parameter_sweep",
@@ -379,15 +383,16 @@ SLOW = """
     class Slow(Strategy):
         fast: int = 1
         slow: int = 1
+        seconds: float = 0.01
 
         def on_bar(self, bar, ctx):
             Path(__file__).with_name("begun").touch()
-            time.sleep(0.01)
+            time.sleep(self.seconds)
 """
 
 
 @pytest.fixture
-def slow_run(tmp_path: Path) -> Callable[[], subprocess.Popen[bytes]]:
+def slow_run(tmp_path: Path) -> Callable[[float], subprocess.Popen[bytes]]:
     """Return what starts a study on two workers that would take a while."""
     experiment = {
         **BASE,
@@ -400,8 +405,10 @@ def slow_run(tmp_path: Path) -> Callable[[], subprocess.Popen[bytes]]:
     (tmp_path / "study.yaml").write_text(json.dumps(experiment))
     (tmp_path / "dawdle.py").write_text(textwrap.dedent(SLOW))
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(seconds: float) -> subprocess.Popen[bytes]:
+        slowness = f"strategy.params.seconds={seconds}"
         words = [sys.executable, "-m", "admf", "run", "study.yaml", "--workers", "2", "-q"]
+        words += ["--set", slowness]
         return subprocess.Popen(  # noqa: S603 - our own interpreter
             words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -416,11 +423,16 @@ def until_begun(folder: Path, run: subprocess.Popen[bytes]) -> list[psutil.Proce
     return psutil.Process(run.pid).children(recursive=True)
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("end", "seconds"), [(signal.SIGINT, 0.01), (signal.SIGKILL, 0.01), (signal.SIGKILL, 60.0)]
+)
 def test_no_worker_outlives_its_run(
-    tmp_path: Path, slow_run: Callable[[], subprocess.Popen[bytes]], end: signal.Signals
+    tmp_path: Path,
+    slow_run: Callable[[float], subprocess.Popen[bytes]],
+    end: signal.Signals,
+    seconds: float,
 ) -> None:
-    run = slow_run()
+    run = slow_run(seconds)
     children = until_begun(tmp_path, run)
     assert children
     run.send_signal(end)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import anyio
 import msgspec
@@ -155,25 +155,25 @@ async def _serve(source: BinaryIO, target: BinaryIO) -> None:
     worker = _Worker(installed_plugins(), tell)
     async with anyio.create_task_group() as group:
         await _follow(source, worker, group)
-    os._exit(0)  # whatever a user's code has left running
 
 
-async def _follow(source: BinaryIO, worker: _Worker, group: TaskGroup) -> None:
+async def _follow(source: BinaryIO, worker: _Worker, group: TaskGroup) -> NoReturn:
     decoder = msgspec.msgpack.Decoder(ToWorker)
-    while (content := await to_thread.run_sync(_frame, source)) is not None:
-        message = decoder.decode(content)
+    while True:
+        message = decoder.decode(await to_thread.run_sync(_frame, source))
         if isinstance(message, Cancel):
             worker.cancel()
         elif isinstance(message, Hurry):
             worker.hurry()
         else:
             group.start_soon(worker.run, message)
-    os._exit(0)  # the run has closed the pipe, or is no more
 
 
-def _frame(source: BinaryIO) -> bytes | None:
+def _frame(source: BinaryIO) -> bytes:
     head = source.read(FRAME_BYTES)
-    return source.read(int.from_bytes(head, "big")) if len(head) == FRAME_BYTES else None
+    if len(head) < FRAME_BYTES:  # the run has closed the pipe, or is no more
+        os._exit(0)  # from this thread, as the event loop may be held up by a user's code
+    return source.read(int.from_bytes(head, "big"))
 
 
 def main() -> None:

@@ -1,0 +1,28 @@
+"""The bars of the speed benchmark as admf takes them; as a script: writes them to a Parquet file."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import polars as pl
+from walk import START_S, closes, opens
+
+
+def frame(size: int) -> pl.DataFrame:
+    close = closes(size)
+    first = opens(close)
+    return pl.DataFrame(
+        {
+            "timestamp": START_S + 60 * np.arange(size),
+            "open": first,
+            "high": np.maximum(first, close),
+            "low": np.minimum(first, close),
+            "close": close,
+            "volume": np.ones(size),
+        }
+    )
+
+
+if __name__ == "__main__":
+    frame(int(sys.argv[1])).write_parquet(sys.argv[2])
