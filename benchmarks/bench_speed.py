@@ -2,7 +2,8 @@
 
 Every measurement runs in a process of its own, three times; medians are compared. The peers live in
 environments of their own (``.venv-bench-<peer>``, made by ``make bench``); each is asked for the
-final equity, the trades, the Sharpe ratio and the greatest drawdown, in its fastest set-up.
+final equity, the trades, the Sharpe ratio and the greatest drawdown, in its fastest set-up. What is
+timed is what a user waits for once the data are in memory, and all is imported and compiled.
 """
 
 from __future__ import annotations
@@ -14,33 +15,39 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
 MEGABYTE = 1_000_000
-THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "NUMEXPR", "POLARS_MAX", "RAYON")
+THREADS = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMBA_NUM", "RAYON_NUM", "POLARS_MAX")
+VECTORBT_AT_ONCE = (1, 5, 10, 100)
+FEW_LANES = 5
+FORWARD_WINDOWS = 40
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a measurement gave."""
+    """What a measurement gave: medians of seconds and peak memory, and the outcome.
+
+    The equity is that of all lanes together, the drawdown their mean; None where it is not told.
+    """
 
     seconds: float
     peak_bytes: int
-    equity: float | None
     trades: int
+    equity: float | None = None
+    max_drawdown: float | None = None
+    windows: int | None = None
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done; ``--quick`` does less of it."""
+    """How much is done."""
 
     short: int = 100_000
     long: int = 1_000_000
@@ -52,7 +59,9 @@ class Sizes:
     repeats: int = 3
 
 
-QUICK = Sizes(2_000, 5_000, 1_000, 100, 200, 4_500, 20_000, 1)
+QUICK = Sizes(
+    short=2_000, long=5_000, slow=1_000, many=200, forward=22_500, streamed=20_000, repeats=1
+)
 
 
 def python_of(peer: str) -> str:
@@ -65,25 +74,26 @@ def python_of(peer: str) -> str:
     return str(place)
 
 
-def measured(peer: str, *words: object, one_core: bool, repeats: int) -> Found:
+def measured(peer: str, *words: object, repeats: int, one_core: bool = True) -> Found:
     """Run a peer's script some times, and return the medians."""
-    found = [_once(peer, words, one_core=one_core) for _ in range(repeats)]
+    command = [python_of(peer), str(PEERS / f"{peer}_peer.py"), *map(str, words)]
+    found = [run(command, one_core=one_core) for _ in range(repeats)]
     return Found(
         statistics.median(it["seconds"] for it in found),
         int(statistics.median(it["peak_bytes"] for it in found)),
-        found[0]["equity"],
         found[0]["trades"],
+        *(found[0].get(name) for name in ("equity", "max_drawdown", "windows")),
     )
 
 
-def _once(peer: str, words: Sequence[object], *, one_core: bool) -> dict[str, Any]:
-    command = [python_of(peer), str(PEERS / f"{peer}_peer.py"), *map(str, words)]
-    pinned = partial(os.sched_setaffinity, 0, [0]) if one_core else None
-    threads = {f"{name}_NUM_THREADS": "1" for name in THREADS} | {"POLARS_MAX_THREADS": "1"}
+def run(command: Sequence[str], *, one_core: bool) -> dict[str, Any]:
+    """Run a script, and return what it printed last."""
+    threads = {f"{name}_THREADS": "1" for name in THREADS}
+    core = max(os.sched_getaffinity(0))
     ended = subprocess.run(
         command,
         env={**os.environ, **(threads if one_core else {})},
-        preexec_fn=pinned,
+        preexec_fn=partial(os.sched_setaffinity, 0, [core]) if one_core else None,
         capture_output=True,
         text=True,
         check=False,
@@ -95,143 +105,174 @@ def _once(peer: str, words: Sequence[object], *, one_core: bool) -> dict[str, An
 
 
 def check_agreement(ours: Found, theirs: Found, peer: str) -> None:
-    """Raise if two do not come to the same equity, if both tell it, and number of trades."""
-    same = ours.trades == theirs.trades
-    if ours.equity is not None and theirs.equity is not None:
-        same = same and abs(ours.equity - theirs.equity) <= 1e-6 * abs(theirs.equity)
+    """Raise if two do not come to the same: closed trades, equity, and drawdown if both tell it."""
+    same = ours.trades == theirs.trades and ours.equity is not None and theirs.equity is not None
+    if same:
+        same = abs(ours.equity - theirs.equity) <= 1e-6 * abs(theirs.equity)
+    if ours.max_drawdown is not None and theirs.max_drawdown is not None:
+        same = same and abs(ours.max_drawdown - theirs.max_drawdown) <= 1e-6
     if not same:
         raise SystemExit(f"admf and {peer} do not agree: {ours} and {theirs}")
 
 
-def row(name: str, ratio: float, required: str, detail: str) -> dict[str, Any]:
-    """Print a line of the table, and return it."""
-    limit = float(required.strip("<>= x"))
-    met = ratio <= limit if required.startswith("<=") else ratio >= limit
-    shown = f"{ratio:.3g}x" if "x" in required else f"{ratio:.4g}"
-    verdict = "met" if met else "NOT MET"
-    print(f"{name:58} {shown:>9}  {required:>9} {verdict:8} {detail}", flush=True)
-    return {"row": name, "value": ratio, "required": required, "met": met, "detail": detail}
+def row(name: str, value: float, required: str, detail: str = "") -> dict[str, Any]:
+    """Print a line of the table, and return it.
+
+    Args:
+        name: What is compared.
+        value: The ratio, or whatever the name says.
+        required: ``>=`` or ``<=`` and a number, with an x if the value is a ratio; empty if nothing
+            is required.
+        detail: What it comes from.
+    """
+    limit = float(required.strip("<>= x")) if required else None
+    met = None if limit is None else value <= limit if required[0] == "<" else value >= limit
+    shown = f"{value:.3g}x" if required.endswith("x") else f"{value:.4g}"
+    verdict = {None: "", True: "met", False: "NOT MET"}[met]
+    print(f"{name:62} {shown:>9}  {required:>8} {verdict:8} {detail}", flush=True)
+    return {"row": name, "value": value, "required": required, "met": met, "detail": detail}
 
 
-def rate(found: Found, bars: int, lanes: int = 1) -> str:
-    """Return bars a second and peak memory for people."""
-    per_second = bars * lanes / found.seconds / 1e6
-    return f"{found.seconds:.4f} s, {per_second:.3g} M bars/s, {found.peak_bytes / 1e6:.0f} MB"
+def figures(who: str, found: Found, bars: int, lanes: int = 1) -> str:
+    """Return seconds, bars or lanes a second, and peak memory for people."""
+    rate = f"{bars / found.seconds:,.0f} bars/s"
+    if lanes > 1:
+        rate = f"{lanes / found.seconds:.3g} lanes/s"
+    return f"{who}: {found.seconds:.4f} s, {rate}, {found.peak_bytes / MEGABYTE:.0f} MB"
 
 
 def best_vectorbt(bars: int, lanes: int, sizes: Sizes) -> tuple[Found, str]:
     """Return vectorbt's fastest set-up: its engines, and lanes all at once or in parts."""
-    tries = [("rust", size) for size in sorted({1, min(10, lanes), lanes})]
-    tries.append(("numba", min(10, lanes)))
-    run = partial(measured, "vectorbt", bars, lanes, one_core=True)
+    tries = [(engine, n) for engine in ("rust", "numba") for n in VECTORBT_AT_ONCE if n <= lanes]
+    run = partial(measured, "vectorbt", bars, lanes)
     first = {it: run(it[1], it[0], repeats=1).seconds for it in tries}
     engine, at_once = min(first, key=first.__getitem__)
-    return run(at_once, engine, repeats=sizes.repeats), f"{engine}, {at_once} at once"
+    return run(at_once, engine, repeats=sizes.repeats), f"vectorbt, {engine}, {at_once} at once"
 
 
 def single(sizes: Sizes) -> Iterator[dict[str, Any]]:
     """One lane, columnar."""
+    ours = partial(measured, "admf", repeats=sizes.repeats)
     for bars in (sizes.short, sizes.long):
-        ours = measured("admf", bars, 1, 1, "plain", one_core=True, repeats=sizes.repeats)
         theirs, how = best_vectorbt(bars, 1, sizes)
-        check_agreement(ours, theirs, "vectorbt")
-        detail = f"admf {rate(ours, bars)}; vectorbt ({how}) {rate(theirs, bars)}"
-        name = f"single run, columnar, {bars:,} bars, against vectorbt"
-        yield row(name, theirs.seconds / ours.seconds, ">= 2x", detail)
-        marks = measured("admf", bars, 1, 1, "marks", one_core=True, repeats=sizes.repeats)
-        name = f"  with PORTFOLIO_UPDATE traced, {bars:,} bars"
-        yield row(name, theirs.seconds / marks.seconds, ">= 2x", f"admf {rate(marks, bars)}")
-    slow = measured("backtesting", sizes.short, 1, one_core=True, repeats=sizes.repeats)
-    ours = measured("admf", sizes.short, 1, 1, "plain", one_core=True, repeats=sizes.repeats)
-    check_agreement(ours, slow, "backtesting.py")
-    name = f"single run, columnar, {sizes.short:,} bars, against backtesting.py"
-    yield row(name, slow.seconds / ours.seconds, ">= 50x", rate(slow, sizes.short))
+        for kind, name in (("plain", "single run, columnar"), ("marks", "  with PORTFOLIO_UPDATE")):
+            found = ours(bars, 1, 1, kind)
+            check_agreement(found, theirs, "vectorbt")
+            detail = f"{figures('admf', found, bars)}; {figures(how, theirs, bars)}"
+            name = f"{name}, {bars:,} bars, against vectorbt"
+            yield row(name, theirs.seconds / found.seconds, ">= 2x", detail)
+    bars = sizes.short
+    theirs, found = (
+        measured("backtesting", bars, 1, repeats=sizes.repeats),
+        ours(bars, 1, 1, "plain"),
+    )
+    check_agreement(found, theirs, "backtesting.py")
+    name = f"single run, columnar, {bars:,} bars, against backtesting.py"
+    yield row(name, theirs.seconds / found.seconds, ">= 50x", figures("it", theirs, bars))
 
 
 def per_bar(sizes: Sizes) -> Iterator[dict[str, Any]]:
-    """One lane whose strategy sees bar after bar."""
-    ours = measured("admf", sizes.short, 1, 1, "bars", one_core=True, repeats=sizes.repeats)
-    detail = f"admf {rate(ours, sizes.short)}"
-    theirs = measured("backtesting", sizes.short, 1, one_core=True, repeats=sizes.repeats)
-    check_agreement(ours, theirs, "backtesting.py")
-    name = "single run, per-bar strategy, against backtesting.py"
-    detail += f"; {rate(theirs, sizes.short)}"
-    yield row(name, theirs.seconds / ours.seconds, ">= 3x", detail)
-    for peer, note in (("backtrader", ""), ("nautilus", "; fills at the deciding bar's close")):
-        theirs = measured(peer, sizes.slow, one_core=True, repeats=sizes.repeats)
-        if not note:
-            same = measured("admf", sizes.slow, 1, 1, "bars", one_core=True, repeats=1)
-            check_agreement(same, theirs, peer)
-        each = (theirs.seconds / sizes.slow) / (ours.seconds / sizes.short)
-        name = f"single run, per-bar strategy, against {peer}, per bar"
-        yield row(name, each, ">= 15x", rate(theirs, sizes.slow) + note)
+    """One lane whose strategy sees bar after bar; bars a second are compared."""
+    run = partial(measured, repeats=sizes.repeats)
+    ours = {bars: run("admf", bars, 1, 1, "bars") for bars in (sizes.short, sizes.slow)}
+    fast = sizes.short / ours[sizes.short].seconds
+    peers = (
+        ("backtesting", sizes.short, (1,), ">= 3x", ""),
+        ("backtrader", sizes.slow, (), ">= 15x", ""),
+        ("nautilus", sizes.slow, (), ">= 15x", "; fills at the deciding bar's close"),
+    )
+    for peer, bars, more, required, note in peers:
+        theirs = run(peer, bars, *more)
+        check_agreement(ours[bars], theirs, peer)
+        detail = f"{figures('admf', ours[sizes.short], sizes.short)}; "
+        detail += figures(peer, theirs, bars) + note
+        name = f"single run, per-bar strategy, against {peer}"
+        yield row(name, fast / (bars / theirs.seconds), required, detail)
 
 
 def sweep(sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Many lanes."""
     bars, lanes = sizes.short, sizes.lanes
-    ours = measured("admf", bars, lanes, 1, "plain", one_core=True, repeats=sizes.repeats)
+    ours = measured("admf", bars, lanes, 1, "plain", repeats=sizes.repeats)
     theirs, how = best_vectorbt(bars, lanes, sizes)
-    check_agreement(ours, theirs, "vectorbt")
-    detail = f"admf {lanes / ours.seconds:.1f} lanes/s, {rate(ours, bars, lanes)}; "
-    detail += f"vectorbt ({how}) "
-    detail += f"{lanes / theirs.seconds:.1f} lanes/s, {rate(theirs, bars, lanes)}"
-    yield row(f"sweep, {lanes} lanes", theirs.seconds / ours.seconds, ">= 5x", detail)
-    marks = measured("admf", bars, lanes, 1, "marks", one_core=True, repeats=1)
-    name = f"  with PORTFOLIO_UPDATE traced, {lanes} lanes"
-    yield row(name, theirs.seconds / marks.seconds, ">= 5x", rate(marks, bars, lanes))
-    yield row("sweep, peak memory", ours.peak_bytes / theirs.peak_bytes, "<= 0.2x", "")
-    limit = measured("numba", bars, lanes, one_core=True, repeats=sizes.repeats)
-    check_agreement(ours, limit, "the kernel")
-    name = "sweep, against a kernel that keeps nothing"
-    yield row(name, limit.seconds / ours.seconds, ">= 0.1x", rate(limit, bars, lanes))
-    yield from many_lanes(sizes)
+    at_once = measured("vectorbt", bars, lanes, lanes, "rust", repeats=1)
+    marks = measured("admf", bars, lanes, 1, "marks", repeats=sizes.repeats)
+    limit = measured("numba", bars, lanes, repeats=sizes.repeats)
+    peers = ((theirs, "vectorbt"), (at_once, "vectorbt, all at once"), (limit, "the kernel"))
+    for found, peer in peers:
+        check_agreement(ours, found, peer)
+    check_agreement(marks, theirs, "vectorbt")
+    shown = figures(how, theirs, bars, lanes)
+    detail = f"{figures('admf', ours, bars, lanes)}; {shown}"
+    yield row(
+        f"sweep, {lanes} lanes, against vectorbt", theirs.seconds / ours.seconds, ">= 5x", detail
+    )
+    detail = f"{figures('admf', marks, bars, lanes)}; {shown}"
+    yield row("  with PORTFOLIO_UPDATE", theirs.seconds / marks.seconds, ">= 5x", detail)
+    ratio = ours.peak_bytes / at_once.peak_bytes
+    detail = figures("vectorbt, rust, all at once", at_once, bars, lanes)
+    yield row("sweep, peak memory against vectorbt, all at once", ratio, "<= 0.2x", detail)
+    ratio = ours.peak_bytes / theirs.peak_bytes
+    yield row("  against the fastest set-up", ratio, "", shown)
+    detail = figures("it", limit, bars, lanes)
+    name = "sweep, against a compiled loop for equity and trade count only"
+    yield row(name, limit.seconds / ours.seconds, ">= 0.1x", detail)
+
+
+def few_lanes(sizes: Sizes) -> Iterator[dict[str, Any]]:
+    """Lanes a second of backtesting.py, which runs one after the other."""
+    words = (sizes.short, FEW_LANES)
+    theirs = measured("backtesting", *words, repeats=1)
+    check_agreement(measured("admf", *words, 1, "plain", repeats=1), theirs, "backtesting.py")
+    ours = measured("admf", sizes.short, sizes.lanes, 1, "plain", repeats=sizes.repeats)
+    ratio = (theirs.seconds / FEW_LANES) / (ours.seconds / sizes.lanes)
+    detail = figures("it", theirs, sizes.short, FEW_LANES)
+    yield row("sweep, against backtesting.py", ratio, "", detail)
 
 
 def many_lanes(sizes: Sizes) -> Iterator[dict[str, Any]]:
-    """A sweep of very many lanes, its results on disk so that trades are no part of the memory."""
-    run = partial(measured, "admf", sizes.short, one_core=True, repeats=1)
-    some, many = run(sizes.lanes, 1, "disk"), run(sizes.many, 1, "disk")
-    ratio = (many.seconds / sizes.many) / (some.seconds / sizes.lanes)
-    detail = f"{some.seconds / sizes.lanes * 1e3:.2f} and {many.seconds / sizes.many * 1e3:.2f} ms"
-    name = f"sweep, {sizes.many} lanes: time a lane, against {sizes.lanes}"
-    yield row(name, ratio, "<= 1.1x", detail)
-    growth = (many.peak_bytes - some.peak_bytes) / (sizes.many - sizes.lanes) / 1_000
-    name = f"sweep, {sizes.many} lanes: growth of memory, kB a lane"
-    yield row(name, growth, "<= 64", f"{some.peak_bytes / 1e6:.0f}, {many.peak_bytes / 1e6:.0f} MB")
+    """A sweep of very many lanes; memory with results on disk, so that no trades are part of it."""
+    run = partial(measured, "admf", sizes.short, repeats=1)
+    some, many = (run(lanes, 1, "plain") for lanes in (sizes.lanes, sizes.many))
+    each = [some.seconds / sizes.lanes * 1e3, many.seconds / sizes.many * 1e3]
+    detail = f"{each[0]:.2f} and {each[1]:.2f} ms; {figures('admf', many, 0, sizes.many)}"
+    name = f"sweep, {sizes.many:,} lanes: time a lane, against {sizes.lanes}"
+    yield row(name, each[1] / each[0], "<= 1.1x", detail)
+    added = sizes.many - sizes.lanes
+    kept = (many.peak_bytes - some.peak_bytes) / (many.trades - some.trades)
+    detail = f"{many.trades:,} trades; all that grows, over the trades that there are more"
+    yield row("  growth of memory, trades held, bytes a trade", kept, "", detail)
+    some, many = (run(lanes, 1, "disk") for lanes in (sizes.lanes, sizes.many))
+    growth = (many.peak_bytes - some.peak_bytes) / added / 1_000
+    detail = f"{some.peak_bytes / MEGABYTE:.0f} and {many.peak_bytes / MEGABYTE:.0f} MB"
+    yield row("  growth of memory, results on disk, kB a lane", growth, "<= 64", detail)
 
 
 def forward(sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Walk-forward of 40 windows with 25 lanes, on one and on two workers."""
     run = partial(measured, "admf", sizes.forward, 25, one_core=False, repeats=sizes.repeats)
     one, two = run(1, "forward"), run(2, "forward")
-    detail = f"{one.seconds:.2f} s and {two.seconds:.2f} s"
-    name = "walk-forward, two workers against one"
+    if not one.windows == two.windows == 2 * FORWARD_WINDOWS or one.trades != two.trades:
+        raise SystemExit(f"the walk-forwards are not the same, or not all of it: {one} and {two}")
+    detail = f"{one.seconds:.2f} and {two.seconds:.2f} s"
+    name = f"walk-forward, {FORWARD_WINDOWS} windows, two workers against one"
     yield row(name, one.seconds / two.seconds, ">= 1.8x", detail)
 
 
 def streamed(sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Very many bars from a Parquet file."""
-    sys.path.insert(0, str(PEERS))
-    from admf_peer import frame
-
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "X.parquet"
-        part: pl.DataFrame = frame(sizes.streamed)
-        part.write_parquet(file)
-        del part
-        words = (sizes.streamed, 1, 1, file, "parquet")
-        found = measured("admf", *words, one_core=True, repeats=1)
-    name = f"{sizes.streamed:,} bars from Parquet, one lane: peak MB"
-    yield row(name, found.peak_bytes / MEGABYTE, "<= 400", rate(found, sizes.streamed))
+        command = [sys.executable, str(PEERS / "frames.py"), str(sizes.streamed), str(file)]
+        subprocess.run(command, check=True)
+        found = measured("admf", sizes.streamed, 1, 1, file, "parquet", repeats=1)
+    name = f"{sizes.streamed:,} bars from Parquet, one lane: peak memory, MB"
+    detail = figures("admf", found, sizes.streamed)
+    yield row(name, found.peak_bytes / MEGABYTE, "<= 400", detail)
 
 
-PARTS: dict[str, Callable[[Sizes], Iterator[dict[str, Any]]]] = {
-    "single": single,
-    "per_bar": per_bar,
-    "sweep": sweep,
-    "forward": forward,
-    "streamed": streamed,
+PARTS: dict[str, Callable[[Sizes], Iterable[dict[str, Any]]]] = {
+    it.__name__: it for it in (single, per_bar, sweep, few_lanes, many_lanes, forward, streamed)
 }
 
 

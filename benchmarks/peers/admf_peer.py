@@ -1,85 +1,74 @@
-"""admf: one study of the kind that is named on the command line."""
+"""admf: one study of the kind that is named last on the command line.
+
+``plain`` traces positions and fills, ``marks`` portfolio updates too; ``bars`` has a strategy that
+sees bar after bar, ``disk`` writes its results to files, ``parquet`` reads the file that is named
+before, and ``forward`` is a walk-forward of 40 windows. ``plain`` to ``disk`` are sweeps if there is
+more than one lane.
+"""
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import anyio
-import numpy as np
-import polars as pl
-from walk import CAPITAL, START_S, UNITS, arguments, closes, lanes, measure, opens
+from frames import frame
+from walk import CAPITAL, UNITS, arguments, lanes, measure
 
-from admf.workflows.outcome import RunResult
+from admf.workflows.outcome import PhaseResult, RunResult
 from admf.workflows.runner import Runner
 
 kind = sys.argv[-1]
 bars, count, workers = arguments()
-TRACED = ["POSITION_OPEN", "POSITION_CLOSE", "FILL"]
-
-
-def frame(size: int) -> pl.DataFrame:
-    close = closes(size)
-    first = opens(close)
-    return pl.DataFrame(
-        {
-            "timestamp": START_S + 60 * np.arange(size),
-            "open": first,
-            "high": np.maximum(first, close),
-            "low": np.minimum(first, close),
-            "close": close,
-            "volume": np.ones(size),
-        }
-    )
+TRACED = ("POSITION_OPEN", "POSITION_CLOSE", "FILL")
+WINDOWS, TESTS_TO_TRAIN_ON = 40, 5
 
 
 def experiment() -> dict[str, Any]:
-    updates = ["PORTFOLIO_UPDATE"] if kind == "marks" else []
     base = {
-        "workflow": "simple_backtest",
         "data": {"source": "frames", "symbols": ["X"]},
-        "strategy": {"type": "sma_cross", "params": {"fast": 10, "slow": 50, "signal": "state"}},
         "portfolio": {
             "initial_capital": CAPITAL,
             "sizing": {"type": "fixed_units", "value": UNITS},
         },
-        "event_tracing": TRACED + updates,
-        "results_storage": "memory",
+        "event_tracing": [*TRACED, "PORTFOLIO_UPDATE"] if kind == "marks" else [*TRACED],
+        "results_storage": "disk" if kind in ("disk", "forward") else "memory",
     }
-    if kind == "bars":
-        return {**base, "strategy": {"type": "bar_by_bar:BarByBar"}}
     if kind == "forward":
-        return {**base, **_forward()}
+        return base | forward()
     if count > 1:
-        fast, slow = (sorted(set(values)) for values in zip(*lanes(count), strict=True))
-        return {
-            **base,
-            "workflow": "sweep",
-            "strategy": {"type": "sma_cross", "params": {"signal": "state"}},
-            "parameter_space": {"fast": fast, "slow": slow},
-            "search": {"batch_size": count},
-            "results_storage": "disk" if kind == "disk" else "memory",
-            "phases": {"sweep": {"sequence": "parameter_sweep"}},
-        }
+        return base | sweep()
+    params = {"fast": 10, "slow": 50, "signal": "state"}
+    one = {"workflow": "simple_backtest", "strategy": {"type": "sma_cross", "params": params}}
+    if kind == "bars":
+        one["strategy"] = {"type": "bar_by_bar:BarByBar"}
     if kind == "parquet":
-        data = {"path": sys.argv[-2], "symbols": ["X"]}
-        return {**base, "data": data}
-    return base
+        one["data"] = {"path": sys.argv[-2], "symbols": ["X"]}
+    return base | one
 
 
-def _forward() -> dict[str, Any]:
-    """40 windows of 25 lanes."""
-    test = bars // 45
+def sweep() -> dict[str, Any]:
+    fast, slow = (sorted(set(values)) for values in zip(*lanes(count), strict=True))
+    return {
+        "workflow": "sweep",
+        "strategy": {"type": "sma_cross", "params": {"signal": "state"}},
+        "parameter_space": {"fast": fast, "slow": slow},
+        "search": {"batch_size": count},
+        "phases": {"sweep": {"sequence": "parameter_sweep"}},
+    }
+
+
+def forward() -> dict[str, Any]:
+    test = bars // (WINDOWS + TESTS_TO_TRAIN_ON)
     return {
         "workflow": "forward",
         "strategy": {"type": "sma_cross", "params": {"signal": "state"}},
         "parameter_space": {"fast": [5, 6, 7, 8, 9], "slow": [20, 30, 40, 50, 60]},
-        "walk_forward": {"train": 5 * test, "test": test},
-        "results_storage": "disk",
+        "walk_forward": {"train": TESTS_TO_TRAIN_ON * test, "test": test},
         "phases": {"forward": {"sequence": "walk_forward"}},
     }
 
@@ -99,16 +88,25 @@ def work(size: int) -> dict[str, Any]:
     if result.some_failed:
         raise SystemExit(f"the study failed: {result}")
     (phase,) = result.phases.values()
+    return {**outcome(phase), "seconds": seconds}
+
+
+def outcome(phase: PhaseResult) -> dict[str, Any]:
+    """Return what the portfolios came to: sum of equity, and means of the ratios."""
     summary = phase.summary
     assert summary is not None
-    metrics = summary.metrics or {}
-    return {
-        "equity": metrics.get("final_equity"),
-        "trades": summary.total_trades,
-        "seconds": seconds,
-        "before_bytes": BEFORE,
-    }
+    found: dict[str, Any] = {"windows": summary.windows, "trades": summary.total_trades}
+    if summary.metrics is not None:
+        metrics = summary.metrics
+        found["equity"] = metrics["final_equity"]
+        found["sharpe"] = metrics["sharpe_ratio"]
+        found["max_drawdown"] = metrics["max_drawdown"]
+    elif phase.phase_results is not None:
+        means: Mapping[str, Any] = phase.phase_results.aggregate_metrics["metrics"]
+        found["equity"] = CAPITAL * count * (1.0 + means["total_return"]["avg"])
+        found["sharpe"] = means["sharpe_ratio"]["avg"]
+        found["max_drawdown"] = means["max_drawdown"]["avg"]
+    return found
 
 
-BEFORE = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 measure(lambda size: partial(work, size), bars, 0 if kind in ("parquet", "forward") else 2_000)

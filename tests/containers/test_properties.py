@@ -26,6 +26,7 @@ from admf.containers.events import (
     Reject,
 )
 from admf.containers.strategies.base import Context, Strategy
+from admf.engine.batch import Batch
 from admf.engine.events import Envelope
 from tests.containers.harness import Lane, LaneRun, Ohlc, Recorder, run_lanes
 
@@ -316,7 +317,7 @@ def test_limits_hold_at_every_fill_that_enlarges_a_position(seed: int) -> None:
 
 
 class Auditor(Recorder):
-    """Compares what the policy keeps with what it may keep, after each event."""
+    """Compares what the policy keeps with what it may keep, after each event or batch."""
 
     def __init__(self, retention: str) -> None:
         super().__init__()
@@ -325,12 +326,23 @@ class Auditor(Recorder):
         self.counts: Counter[str] = Counter()
 
     def record(self, envelope: Envelope) -> None:
+        self._take(envelope)
+        self._compare()
+
+    def record_batch(self, batch: Batch, first: int, cause: int) -> None:
+        for envelope in batch.envelopes(first, cause):
+            self._take(envelope)
+        self._compare()
+
+    def _take(self, envelope: Envelope) -> None:
         super().record(envelope)
         event = envelope.event
         if isinstance(event, (Fill, PositionOpen)):
             self.open[event.position_id] = self.open.get(event.position_id, 0) + 1
         elif isinstance(event, PositionClose):
             self.open.pop(event.position_id, None)
+
+    def _compare(self) -> None:
         assert self.tracer is not None
         policy = self.tracer.policy
         assert policy.retained_count == len(policy.retained())
@@ -344,10 +356,15 @@ class Auditor(Recorder):
 
 
 @settings(max_examples=15, derandomize=True, deadline=None)
-@given(SEEDS, st.sampled_from(["trade_complete", "sliding_window", "minimal"]))
-def test_retention_is_bounded_after_every_event(seed: int, retention: str) -> None:
+@given(
+    SEEDS,
+    st.sampled_from(["trade_complete", "sliding_window", "minimal"]),
+    st.sampled_from(["bus", "direct"]),
+)
+def test_retention_is_bounded_after_every_event(seed: int, retention: str, dispatch: str) -> None:
     auditor = Auditor(retention)
-    result, _, _ = random_run(seed, recorders=[auditor], retention=retention, traced=TRACED)
+    options = {"retention": retention, "traced": TRACED, "dispatch": dispatch}
+    result, _, _ = random_run(seed, recorders=[auditor], **options)
     tracer = result.document["tracer"]
     assert tracer["observed"] == tracer["retained"] + tracer["dropped"]
     names = Counter(str(type(it).__struct_config__.tag) for it in result.events)
