@@ -1,9 +1,9 @@
 """admf: one study of the kind that is named last on the command line.
 
-``plain`` traces positions and fills, ``marks`` portfolio updates too; ``bars`` has a strategy that
-sees bar after bar, ``disk`` writes its results to files, ``parquet`` reads the file that is named
-before, and ``forward`` is a walk-forward of 40 windows. ``plain`` to ``disk`` are sweeps if there is
-more than one lane.
+``plain`` traces positions and fills, ``marks`` portfolio updates too, and ``disk`` writes its
+results to files; they are sweeps if there is more than one lane. ``bars`` has a strategy that sees
+bar after bar, ``parquet`` reads the file that is named before, and ``forward`` is a walk-forward of
+40 windows.
 """
 
 from __future__ import annotations

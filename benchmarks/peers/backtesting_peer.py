@@ -65,7 +65,9 @@ def work(data: pd.DataFrame) -> dict[str, Any]:
         drawdown = stats["Max. Drawdown [%]"] / 100.0
         trades = len(stats["_trades"])
         found.append((stats["Equity Final [$]"], trades, stats["Sharpe Ratio"], drawdown))
-    equity, trades, sharpe, drawdown = (np.array(it, dtype=float) for it in zip(*found))
+    equity, trades, sharpe, drawdown = (
+        np.array(it, dtype=float) for it in zip(*found, strict=True)
+    )
     return {
         "equity": float(equity.sum()),
         "trades": int(trades.sum()),

@@ -1,4 +1,4 @@
-"""The bars of the speed benchmark as admf takes them; as a script: writes them to a Parquet file."""
+"""The bars of the speed benchmark as admf takes them; run as a script, it writes a Parquet file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """NautilusTrader: bars made beforehand, no logs; orders fill at the deciding bar's close.
 
-That close is the next bar's open, so the outcome is the same. It keeps no equity bar by bar, and its
-own analysis takes longer than making the equity from its positions, which is done here.
+That close is the next bar's open, so the outcome is the same. It keeps no equity bar by bar, and
+its own analysis takes longer than making the equity from its positions, which is done here.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ __all__ = ["Case", "RandomBars", "RandomOrders", "RandomTargets", "cases"]
 
 PRICES = st.sampled_from([50.0, 90.0, 95.0, 99.0, 100.0, 100.0, 101.0, 105.0, 110.0, 150.0])
 MOVES = (0.0, 0.0, 0.0, 0.01, -0.01, 0.05, -0.05, 0.2, -0.2)
+CAPITALS = (10_000.0, 10_000.0, 1_000.0, 800.0)
 LEAPS = (*MOVES, 0.9, -0.6)
 
 RandomBars = dict[str, dict[int, Ohlc]]
@@ -146,6 +147,7 @@ class RandomOrders(Strategy):
 SIZINGS: tuple[Mapping[str, object], ...] = (
     {"type": "fixed_units", "value": 10.0},
     {"type": "fixed_units", "value": 0.4, "whole_units": True},
+    {"type": "fixed_units", "value": 3.0 - 1e-10, "whole_units": True},
     {"type": "fixed_units", "value": 1000.0},
     {"type": "fixed_notional", "value": 5_000.0},
     {"type": "fixed_notional", "value": 5_000.0, "whole_units": True},
@@ -187,13 +189,14 @@ def executions(draw: st.DrawFn) -> dict[str, object]:
 
 
 @st.composite
-def positions(draw: st.DrawFn, symbol: str) -> CarriedPosition:
-    """A position that a lane begins with, a part of which may have been sold already."""
+def positions(draw: st.DrawFn, symbol: str, bars: Mapping[int, Ohlc]) -> CarriedPosition:
+    """A position that a lane begins with, a part of which may have been left already."""
+    dear = max(high for _, high, _, _ in bars.values()) > 400.0  # too dear to owe
     exited = draw(st.sampled_from([0.0, 0.0, 3.0]))
     price = draw(PRICES)
     return CarriedPosition(
         symbol=symbol,
-        direction=draw(st.sampled_from([1, -1])),
+        direction=1 if dear else draw(st.sampled_from([1, -1])),
         quantity=7.0,
         entry_price=price,
         entry_ts=FIRST_TS - draw(st.sampled_from([0, 3])) * DAY,
@@ -222,7 +225,7 @@ def accounts(
         targets = CarriedTargets(strategy=wanted, targets=known)
     return CarriedAccount(
         cash=10_000.0,
-        positions=tuple(draw(positions(symbol)) for symbol in held),
+        positions=tuple(draw(positions(symbol, market[symbol])) for symbol in held),
         opened=4,
         wanted=targets,
     )
@@ -252,7 +255,7 @@ def by_bar(draw: st.DrawFn, symbols: str) -> dict[str, object]:
 
 
 PLAIN_SIZINGS: tuple[Mapping[str, object], ...] = (
-    *SIZINGS[:7],
+    *SIZINGS[:8],
     {"type": "volatility_target", "value": 0.2, "lookback": 2},
 )
 
@@ -266,7 +269,7 @@ def plain_lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
     return Lane(
         RandomTargets,
         params,
-        capital=draw(st.sampled_from([10_000.0, 10_000.0, 800.0])),
+        capital=draw(st.sampled_from(CAPITALS)),
         sizing=draw(st.sampled_from(PLAIN_SIZINGS)),
         risk={**limits, "max_position": draw(st.sampled_from([None, None, None, 60.0]))},
         execution=draw(executions()),
@@ -283,7 +286,7 @@ def lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
     return Lane(
         RandomTargets if in_columns else RandomOrders,
         params,
-        capital=draw(st.sampled_from([10_000.0, 800.0])),
+        capital=draw(st.sampled_from(CAPITALS)),
         sizing=draw(st.sampled_from(SIZINGS)),
         risk=draw(rules()),
         execution=draw(executions()),
