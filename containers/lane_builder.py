@@ -196,6 +196,7 @@ class LaneBuilder:
             return ColumnarStrategyContainer(
                 container_id,
                 self._strategy,
+                config=_plain(self._lane.strategy),
                 events=events,
                 market=self._market,
                 before=self._targets_before(),

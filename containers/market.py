@@ -15,6 +15,7 @@ from admf.containers.events import Bar
 from admf.containers.features import FeatureStore, FeatureWindow
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.metrics.annualisation import Interval
+from admf.containers.target_changes import TargetChanges
 from admf.containers.times import days_of, iso_utc
 from admf.engine.block import Block
 
@@ -30,6 +31,9 @@ class Market:
         start_step: First time step of the window.
         stop_step: The step after its last.
         benchmark: Symbol to compare with, traded or extra.
+
+    Attributes:
+        target_changes: What lanes with the same strategy share, by its configuration and symbol.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Market:
         self.start_step = start_step
         self.stop_step = stop_step
         self.symbols = data.symbols
+        self.target_changes: dict[tuple[bytes, str], TargetChanges] = {}
         self._benchmark_symbol = benchmark
         self._benchmark = None if benchmark is None else data.last_closes(benchmark)
         self._table: BarTable | None = None

@@ -16,8 +16,8 @@ from admf.containers.events import Bar, Signal
 from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
 from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
-from admf.containers.strategies.exposure import first_known
 from admf.containers.strategies.loading import user_error
+from admf.containers.target_changes import ChangesByBlock, TargetChanges
 from admf.engine.cancellation import CATCHABLE
 
 __all__ = [
@@ -155,9 +155,12 @@ class BarStrategyContainer(StrategyContainer):
 class ColumnarStrategyContainer(StrategyContainer):
     """Asks for the targets of the whole window once, and publishes their changes.
 
+    Lanes of a window whose strategies are configured alike share the changes: the first one asks.
+
     Args:
         container_id: Id.
         strategy: The user's strategy.
+        config: What the strategy was made of, as text.
         events: The lane's events.
         market: The window's market data.
         before: The target of each symbol before the window, NaN if it is not known.
@@ -168,6 +171,7 @@ class ColumnarStrategyContainer(StrategyContainer):
         container_id: str,
         strategy: ColumnarStrategy,
         *,
+        config: bytes,
         events: LaneEvents,
         market: Market,
         before: Mapping[str, float],
@@ -175,8 +179,9 @@ class ColumnarStrategyContainer(StrategyContainer):
     ) -> None:
         super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
+        self._config = config
         self._before = before
-        self._changes: dict[str, _Changes] = {}
+        self._changes: dict[str, ChangesByBlock] = {}
         self._rows = np.empty(0, dtype=np.int64)
         self._values = np.empty(0)
         self._due: _Due | None = None
@@ -190,7 +195,10 @@ class ColumnarStrategyContainer(StrategyContainer):
     def begin(self, table: BarTable) -> None:
         """Find the rows of the block at which a target changes."""
         if not self._changes:
-            self._changes = {name: self._changes_of(name) for name in self._market.symbols}
+            self._changes = {
+                name: ChangesByBlock(self._changes_of(name), self._before[name])
+                for name in self._market.symbols
+            }
         self._due = None
         parts = [it.take(table.rows_of(name)) for name, it in self._changes.items()]
         self._rows, self._values = parts[0]
@@ -240,17 +248,23 @@ class ColumnarStrategyContainer(StrategyContainer):
             self._due = _Due(rows, steps, dict(zip(rows, self._values.tolist(), strict=True)))
         return self._due
 
-    def _changes_of(self, symbol: str) -> _Changes:
+    def _changes_of(self, symbol: str) -> TargetChanges:
+        shared = self._market.target_changes
+        key = (self._config, symbol)
+        if key not in shared:
+            shared[key] = self._find_changes(symbol)
+        return shared[key]
+
+    def _find_changes(self, symbol: str) -> TargetChanges:
         bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
-        before = self._before[symbol]
         if not len(bars):
-            return _Changes(np.empty(0), before)
+            return TargetChanges.of(np.empty(0))
         try:
             targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
             _check_targets(targets, len(bars))
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
-        return _Changes(targets, before)
+        return TargetChanges.of(targets)
 
 
 class _Due(NamedTuple):
@@ -259,41 +273,6 @@ class _Due(NamedTuple):
     rows: list[int]
     steps: list[int]
     targets: dict[int, float]
-
-
-class _Changes:
-    """Where the targets of one symbol change, taken block by block.
-
-    Args:
-        targets: float64 (bars,), NaN where the last one stays.
-        before: The target before them; NaN if it is not known, so that the first one is a change.
-
-    Attributes:
-        last: The target after them.
-    """
-
-    def __init__(self, targets: NDArray[np.float64], before: float) -> None:
-        first = first_known(targets)
-        if first >= 0:
-            values, bars = targets[first:], None
-        else:
-            bars = np.flatnonzero(~np.isnan(targets))
-            values, first = targets[bars], 0
-        self.last = float(values[-1]) if len(values) else before
-        changed = np.flatnonzero(values[1:] != values[:-1]) + 1
-        if len(values) and values[0] != before:
-            changed = np.concatenate(([0], changed))
-        self._bars = changed + first if bars is None else bars[changed]
-        self._values = values[changed]
-        self._next_bar = 0
-
-    def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return rows and new targets for the next bars of the symbol, which are in ``rows``."""
-        edges = (self._next_bar, self._next_bar + len(rows))
-        start, stop = np.searchsorted(self._bars, edges).tolist()
-        at = rows[self._bars[start:stop] - self._next_bar]
-        self._next_bar += len(rows)
-        return at, self._values[start:stop]
 
 
 def _check_targets(targets: NDArray[np.float64], bars: int) -> None:

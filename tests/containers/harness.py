@@ -393,10 +393,18 @@ def _registry(lanes: Sequence[Lane]) -> Registry:
         registry.load_entry_points()
     else:
         registry.register("topologies", "backtest", BacktestTopology)
+    for cls, name in _names(lanes).items():
+        registry.register("strategies", name, cls)
+    return registry
+
+
+def _names(lanes: Sequence[Lane]) -> Mapping[type[Any], str]:
+    """Return the name of each strategy that is given as a class: that of its first lane."""
+    names: dict[type[Any], str] = {}
     for number, lane in enumerate(lanes, 1):
         if not isinstance(lane.strategy, str):
-            registry.register("strategies", f"strategy_{number}", lane.strategy)
-    return registry
+            names.setdefault(lane.strategy, f"strategy_{number}")
+    return names
 
 
 def _spec(
@@ -408,8 +416,9 @@ def _spec(
     store: TraceStore = "none",
 ) -> WindowSpec:
     lane_configs: list[LaneConfig] = []
+    names = _names(lanes)
     for number, lane in enumerate(lanes, 1):
-        name = lane.strategy if isinstance(lane.strategy, str) else f"strategy_{number}"
+        name = lane.strategy if isinstance(lane.strategy, str) else names[lane.strategy]
         lane_configs.append(lane.config(f"{number:03d}", name))
     backtest = BacktestConfig(data=data, lanes=tuple(lane_configs), **config)
     return WindowSpec(

@@ -176,7 +176,7 @@ def test_a_strategy_may_be_any_dataclass_with_one_of_the_methods() -> None:
 
 @pytest.mark.parametrize(
     ("retention", "trades", "curve"),
-    [("trade_complete", 19, 2148), ("sliding_window", 19, 1000), ("minimal", 0, None)],
+    [("trade_complete", 19, 2148), ("sliding_window", 19, 20), ("minimal", 0, None)],
 )
 def test_retention_changes_what_is_kept_and_no_metric(
     retention: str, trades: int, curve: int | None

@@ -333,6 +333,13 @@ def test_only_the_same_strategy_need_not_say_again_what_it_wanted(
     assert [it.target for it in found.of(Signal)] == signals
 
 
+def test_lanes_that_share_their_targets_differ_in_what_they_have_said_before() -> None:
+    accounts = [wanted(1.0, target=1.0, since=0), ACCOUNT, wanted(0.5, target=1.0, since=0)]
+    lanes = [Lane(Wants, {"target": 1.0}, carried=account) for account in accounts]
+    found = run_lanes(lanes, RISING, start_ts=day(2))
+    assert [[it.target for it in run.of(Signal)] for run in found] == [[], [1.0], [1.0]]
+
+
 def test_targets_are_handed_on_unless_their_order_still_waits() -> None:
     def targets(lane: Lane, stop: int, **options: Any) -> dict[str, float] | None:
         account = window(lane, 0, stop, **options).rows[0].account

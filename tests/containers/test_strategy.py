@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from admf.containers.events import Signal
+from admf.containers.events import Fill, Signal
 from admf.containers.market_data import Bars
 from admf.containers.strategies.base import FeatureView, Strategy
-from tests.containers.harness import DAY, FIRST_TS, LaneRun, flat, run, step_of
+from tests.containers.harness import (
+    DAY,
+    FIRST_TS,
+    Lane,
+    LaneRun,
+    flat,
+    run,
+    run_lane,
+    run_lanes,
+    step_of,
+)
 
 NAN = np.nan
 
@@ -62,6 +72,30 @@ def test_a_symbol_without_bars_in_the_window_is_not_asked_for() -> None:
     result = run(Ask, bars, start_ts=FIRST_TS + DAY)
     assert result.document["status"] == "completed"
     assert asked == ["B"]
+
+
+def test_lanes_with_the_same_strategy_and_other_settings_ask_for_targets_once() -> None:
+    asked: list[tuple[str, float]] = []
+
+    class Ask(Strategy):
+        size: float = 1.0
+
+        def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
+            asked.append((bars.symbol, self.size))
+            return np.array([0.0, self.size, self.size, -self.size])
+
+    lanes = [
+        Lane(Ask, {"size": 1.0}),
+        Lane(Ask, {"size": 1.0}, sizing={"type": "fixed_units", "value": 3.0}),
+        Lane(Ask, {"size": 1.0}, execution={"slippage_bps": 5.0}),
+        Lane(Ask, {"size": 0.5}),
+    ]
+    bars = {"A": flat(100, 4), "B": flat(50, 4)}
+    found = run_lanes(lanes, bars)
+    assert asked == [("A", 1.0), ("B", 1.0), ("A", 0.5), ("B", 0.5)]
+    alone = [run_lane(lane, bars) for lane in lanes]
+    assert [it.events for it in found] == [it.events for it in alone]
+    assert len({repr(it.of(Fill)) for it in found}) == len(lanes)
 
 
 @pytest.mark.parametrize(
