@@ -35,12 +35,14 @@ FORWARD_WINDOWS = 40
 class Found:
     """What a measurement gave: medians of seconds and peak memory, and the outcome.
 
-    The equity is that of all lanes together, the drawdown their mean, where they are told.
+    It was disturbed if it had to wait for its core for a tenth of its time. Equity is that of all
+    lanes together, drawdown their mean, where they are told.
     """
 
     seconds: float
     peak_bytes: int
     trades: int
+    disturbed: bool
     equity: float = nan
     max_drawdown: float | None = None
     windows: int | None = None
@@ -83,6 +85,7 @@ def measured(peer: str, *words: object, repeats: int, one_core: bool = True) -> 
         statistics.median(it["seconds"] for it in found),
         int(statistics.median(it["peak_bytes"] for it in found)),
         found[0]["trades"],
+        one_core and statistics.median(it["seconds"] / it["cpu_seconds"] for it in found) > 1.1,
         found[0].get("equity", nan),
         found[0].get("max_drawdown"),
         found[0].get("windows"),
@@ -139,7 +142,8 @@ def figures(who: str, found: Found, bars: int, lanes: int = 1) -> str:
     rate = f"{bars / found.seconds:,.0f} bars/s"
     if lanes > 1:
         rate = f"{lanes / found.seconds:.3g} lanes/s"
-    return f"{who}: {found.seconds:.4f} s, {rate}, {found.peak_bytes / MEGABYTE:.0f} MB"
+    note = " (disturbed)" if found.disturbed else ""
+    return f"{who}: {found.seconds:.4f} s{note}, {rate}, {found.peak_bytes / MEGABYTE:.0f} MB"
 
 
 def best_vectorbt(bars: int, lanes: int, sizes: Sizes) -> tuple[Found, str]:

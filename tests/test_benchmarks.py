@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -62,3 +67,63 @@ def test_a_study_with_automatic_storage_stays_within_its_memory(tmp_path: Path) 
     assert (result.returncode, result.stderr) == (0, "")
     assert "MB, on disk" in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_speed_benchmark_measures_what_needs_no_peers(tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    options = ["--quick", "--only", "streamed", "--json", str(table)]
+    result = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, str(BENCHMARKS / "bench_speed.py"), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    (row,) = json.loads(table.read_text())
+    assert row["row"] == "20,000 bars from Parquet, one lane: peak memory, MB"
+    assert row["value"] > 10.0
+    assert (row["required"], row["met"]) == ("<= 400", row["value"] <= 400)
+
+
+@pytest.mark.parametrize("kind", ["plain", "marks", "bars"])
+def test_the_speed_benchmark_measures_the_cross_that_it_speaks_of(kind: str) -> None:
+    bars = 900
+    command = [str(BENCHMARKS / "peers" / "admf_peer.py"), str(bars), "1", "1", kind]
+    result = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, *command], capture_output=True, text=True, check=False
+    )
+    assert not result.stderr
+    found = json.loads(result.stdout)
+    equity, trades = cross_of_a_random_walk(bars, 10, 50)
+    assert (found["equity"], found["trades"]) == (pytest.approx(equity, rel=1e-12), trades)
+    assert -0.01 < found["max_drawdown"] < 0.0
+    assert found["seconds"] > 0.0
+    assert found["peak_bytes"] > 10_000_000
+
+
+def cross_of_a_random_walk(bars: int, fast: int, slow: int) -> tuple[float, int]:
+    """Return the final equity and the closed trades of the benchmark's cross, bar by bar."""
+    close = 100 * np.exp(np.cumsum(np.random.default_rng(7).normal(0, 0.0005, bars)))
+    cash, units, closed = 1_000_000.0, 0.0, 0
+    for at in range(slow, bars):
+        known = close[:at]
+        wanted = 100.0 if known[-fast:].mean() > known[-slow:].mean() else 0.0
+        cash -= (wanted - units) * close[at - 1]  # which is the open of this bar
+        closed += units > wanted
+        units = wanted
+    return cash + units * close[-1], closed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"trades": 8}, {"equity": 100_001.0}, {"equity": float("nan")}, {"max_drawdown": -0.2}],
+)
+def test_the_speed_benchmark_does_not_compare_what_came_to_something_else(
+    other: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    speed = importlib.import_module("bench_speed")
+    ours = speed.Found(1.0, 1, 7, disturbed=False, equity=100_000.0, max_drawdown=-0.1)
+    speed.check_agreement(ours, dataclasses.replace(ours, equity=100_000.01), "a peer")
+    with pytest.raises(SystemExit, match="admf and a peer do not agree"):
+        speed.check_agreement(ours, dataclasses.replace(ours, **other), "a peer")

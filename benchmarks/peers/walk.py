@@ -67,10 +67,19 @@ def measure(prepare: Callable[[int], Work], bars: int, warm_up: int = 0) -> None
     if warm_up:
         prepare(warm_up)()
     work = prepare(bars)
-    start = time.perf_counter()
+    found = timed(work)
+    print(json.dumps(found | {"peak_bytes": peak_bytes()}))
+
+
+def timed(work: Work) -> dict[str, Any]:
+    """Do the work, and return what it gave with the seconds that passed and those of computing."""
+    start, computing = time.perf_counter(), time.process_time()
     found = work()
-    found = {"seconds": time.perf_counter() - start, **found}
-    print(json.dumps({**found, "peak_bytes": peak_bytes()}))
+    passed = {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - computing,
+    }
+    return passed | found
 
 
 def peak_bytes() -> int:
