@@ -18,6 +18,7 @@ __all__ = ["Correlations", "correlations_of"]
 
 Places: TypeAlias = NDArray[np.int64]
 
+_NEVER = np.iinfo(np.int64).max
 _FEW = 8
 """Ids that are looked up one by one."""
 
@@ -73,34 +74,33 @@ def correlations_of(batch: Batch) -> Correlations | None:
         ):
             return None
         ids = column.values
-        parts.append(_Part(block, column.codes, np.flatnonzero(batch.order == code)))
+        parts.append(_Part(block, column.codes, (batch.order == code).nonzero()[0]))
     if ids is None:
         return Correlations((), 0, int, np.zeros(0, dtype=np.bool_), ())
     return _sorted_out(parts, ids)
 
 
 def _sorted_out(parts: list[_Part], ids: tuple[str, ...]) -> Correlations | None:
-    never = np.iinfo(np.int64).max
-    closing = np.full(len(ids), never)
+    closing = np.full(len(ids), _NEVER)
     closes = 0
     for part in parts:
         if part.block.cls.closes:
             closing[part.codes] = part.places
             closes += len(part.codes)
-    closed = closing != never
-    if np.count_nonzero(closed) != closes:
+    closed = closing != _NEVER
+    codes = np.concatenate([part.codes for part in parts])
+    places = np.concatenate([part.places for part in parts])
+    if np.count_nonzero(closed) != closes or (places > closing[codes]).any():
         return None
-    for part in parts:
-        if not part.block.cls.closes and (part.places > closing[part.codes]).any():
-            return None
-    most = sum(int(np.bincount(part.codes).max()) for part in parts)
+    most = int(np.bincount(codes).max())
     most_open = partial(_most_open, parts, closing)
-    return Correlations(ids, most, most_open, closed, _staying(parts, closed))
+    staying = () if closed[codes].all() else _staying(parts, closed)
+    return Correlations(ids, most, most_open, closed, staying)
 
 
 def _most_open(parts: list[_Part], closing: Places) -> int:
     """Return how many are open at once, at most: those that have begun and are not closed yet."""
-    begins = np.full(len(closing), np.iinfo(np.int64).max)
+    begins = np.full(len(closing), _NEVER)
     for part in parts:
         codes, places = part.codes[::-1], part.places[::-1]  # so that the first one is set last
         begins[codes] = np.minimum(begins[codes], places)

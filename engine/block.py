@@ -138,15 +138,15 @@ class Block(Generic[E]):
     def slice(self, start: int, stop: int) -> Block[E]:
         """Return the rows ``start`` to ``stop`` as views of the same arrays."""
         rows = slice(start, stop)
-        return Block(self.cls, {name: _rows(column, rows) for name, column in self.columns.items()})
+        return self._of_columns({name: _rows(it, rows) for name, it in self.columns.items()})
 
     def select(self, rows: NDArray[np.bool_]) -> Block[E]:
         """Return a copy of the rows where ``rows``, bool (n,), is true."""
-        return Block(self.cls, {name: _rows(column, rows) for name, column in self.columns.items()})
+        return self._of_columns({name: _rows(it, rows) for name, it in self.columns.items()})
 
     def copy(self) -> Block[E]:
         """Return a block that owns its arrays, so that a slice does not keep its base alive."""
-        return Block(self.cls, {name: _copy(column) for name, column in self.columns.items()})
+        return self._of_columns({name: _copy(it) for name, it in self.columns.items()})
 
     def events(self) -> list[E]:
         """Return the block as single events; made once and shared by all who ask."""
@@ -159,6 +159,15 @@ class Block(Generic[E]):
             chunk = self._unrolled(min(done + UNROLLED_AT_ONCE, self.length))[done:]
             yield from chunk
             done += len(chunk)
+
+    def _of_columns(self, columns: dict[str, Column]) -> Block[E]:
+        """Return a block of other columns, which fit each other as those of this one do."""
+        block: Block[E] = object.__new__(type(self))
+        block.cls = self.cls
+        block.columns = columns
+        block.length = len(block.ts)
+        block._events = None
+        return block
 
     def _unrolled(self, count: int) -> list[E]:
         """Return the events made so far, at least ``count`` of them."""

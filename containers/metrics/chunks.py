@@ -7,16 +7,25 @@ are counted from the first row, so that a result does not depend on the size of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHUNK", "ChunkBuffer", "Floats", "by_chunk", "running_sum", "shifted"]
+__all__ = [
+    "CHUNK",
+    "ChunkBuffer",
+    "Floats",
+    "by_chunk",
+    "changes",
+    "run_edges",
+    "running_sum",
+]
 
 CHUNK = 1024
 
-_FEWEST_ROWS = 32
+_STEP = 128
+"""Rows by which a buffer grows."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -24,8 +33,7 @@ Floats: TypeAlias = NDArray[np.float64]
 class ChunkBuffer:
     """Collects rows and hands them on in whole chunks.
 
-    What it hands on may be a view of its memory, valid until the next call. Of that it has as much
-    as it ever needed, so that a thousand of them that hold a few rows each are small.
+    It has hardly more memory than its rows need, so that a thousand of them are small.
 
     Args:
         columns: Values in a row.
@@ -75,13 +83,14 @@ class ChunkBuffer:
         self._filled = filled
 
     def _grow(self, rows: int) -> None:
-        larger = np.empty((len(self._rows), min(CHUNK, max(2 * rows, _FEWEST_ROWS))))
+        larger = np.empty((len(self._rows), -(-rows // _STEP) * _STEP))
         larger[:, : self._filled] = self._rows[:, : self._filled]
         self._rows = larger
 
     def _taken(self) -> tuple[Floats, ...]:
+        taken, self._rows = self._rows, np.empty((len(self._rows), 0))
         self._filled = 0
-        return tuple(self._rows)
+        return tuple(taken)
 
 
 def by_chunk(values: Floats) -> Floats:
@@ -103,14 +112,32 @@ def running_sum(total: float, values: Floats) -> float:
         total: Sum of the chunks before.
         values: float64 (n,), whole chunks, or one incomplete chunk.
     """
-    for chunk in by_chunk(values).sum(axis=1).tolist():
+    for chunk in np.add.reduce(by_chunk(values), axis=1).tolist():
         total += chunk
     return total
 
 
-def shifted(values: Floats, first: float) -> Floats:
-    """Return ``values`` moved one place towards the end, led by ``first``."""
-    moved = np.empty_like(values)
-    moved[0] = first
-    moved[1:] = values[:-1]
-    return moved
+def changes(values: Floats, before: float) -> Floats:
+    """Return each value over the one before it, float64 (n,).
+
+    Args:
+        values: float64 (n,), at least one.
+        before: What comes before the first.
+    """
+    found = np.empty(len(values))
+    found[0] = values[0] / before
+    np.divide(values[1:], values[:-1], out=found[1:])
+    return found
+
+
+def run_edges(values: NDArray[Any]) -> NDArray[np.intp]:
+    """Return where the runs of equal values begin, and then where the last one ends.
+
+    Args:
+        values: (n,), at least one.
+    """
+    turns = (values[1:] != values[:-1]).nonzero()[0]
+    edges = np.empty(len(turns) + 2, dtype=np.intp)
+    edges[0], edges[-1] = 0, len(values)
+    np.add(turns, 1, out=edges[1:-1])
+    return edges

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from admf.containers.metrics.chunks import Floats, running_sum
+from admf.containers.metrics.chunks import Floats, run_edges, running_sum
 from admf.containers.metrics.ratio import ratio
 
 __all__ = ["DrawdownAccumulator"]
@@ -43,14 +43,17 @@ class DrawdownAccumulator:
 
     def fold(self, equity: Floats) -> None:
         """Take float64 (n,) marks: whole chunks, or one incomplete chunk."""
-        peaks = _running_peaks(self._peak, equity)
+        peaks: Floats | float = self._peak
+        if not equity.max() <= self._peak:  # a peak, or not a number
+            peaks = _running_peaks(self._peak, equity)
+            self._peak = float(peaks[-1])
         losses = equity - peaks
-        depths = losses / peaks
-        self._peak = float(peaks[-1])
+        below = losses < 0.0
         self._marks += len(equity)
         self._largest_loss = min(self._largest_loss, float(losses.min()))
-        self._squares = running_sum(self._squares, depths * depths)
-        self._fold_drawdowns(losses < 0.0, depths)
+        depths = np.divide(losses, peaks, out=losses)
+        self._fold_drawdowns(below, depths)
+        self._squares = running_sum(self._squares, np.multiply(depths, depths, out=depths))
 
     def finish(self) -> None:
         """Count the open drawdown, if there is one, as ended."""
@@ -95,15 +98,14 @@ class DrawdownAccumulator:
         return self._largest_loss
 
     def _fold_drawdowns(self, below: NDArray[np.bool_], depths: Floats) -> None:
-        turns = np.flatnonzero(below[1:] != below[:-1]) + 1
-        edges = np.concatenate(([0], turns, [len(below)]))
+        edges = run_edges(below)
         first = 0 if below[0] else 1
         if first:
             self.finish()
         if len(edges) - 1 == first:
             return
         lows = np.minimum.reduceat(depths, edges[:-1])[first::2].tolist()
-        lengths = np.diff(edges)[first::2].tolist()
+        lengths = (edges[1:] - edges[:-1])[first::2].tolist()
         lows[0] = min(lows[0], self._depth)
         lengths[0] += self._length
         self._depth, self._length = (lows.pop(), lengths.pop()) if below[-1] else (0.0, 0)
@@ -132,8 +134,7 @@ def _running_peaks(peak: float, equity: Floats) -> Floats:
     before = np.maximum.accumulate(np.concatenate(([peak], highs[:-1])))
     peaks = np.repeat(before, _SPAN)
     rising = ~(highs <= before)
-    if rising.any():
-        found = np.maximum.accumulate(spans[rising], axis=1)
-        np.maximum(found, before[rising, np.newaxis], out=found)
-        peaks.reshape(-1, _SPAN)[rising] = found
+    found = np.maximum.accumulate(spans[rising], axis=1)
+    np.maximum(found, before[rising, np.newaxis], out=found)
+    peaks.reshape(-1, _SPAN)[rising] = found
     return peaks

@@ -11,7 +11,7 @@ import numpy as np
 
 from admf.containers.events import PortfolioUpdate
 from admf.containers.metrics.annualisation import Annualisation
-from admf.containers.metrics.chunks import ChunkBuffer, Floats, running_sum
+from admf.containers.metrics.chunks import ChunkBuffer, Floats, changes, running_sum
 from admf.containers.metrics.drawdown import DrawdownAccumulator
 from admf.containers.metrics.ratio import finite, ratio
 from admf.containers.metrics.return_blocks import ReturnBlock, ReturnBlocks
@@ -80,7 +80,8 @@ class EquityMetrics:
         """Fold what is buffered; no more marks may follow."""
         rest = self._buffer.rest()
         if rest is not None:
-            self._fold_chunks(*rest)
+            with np.errstate(all="ignore"):
+                self._fold_chunks(*rest)
         self._drawdown.finish()
         if not self._solvent:
             self._returns = ReturnAccumulator(
@@ -196,33 +197,29 @@ class EquityMetrics:
             self._fold_growth(equity)
             self._bars += len(equity)
             self._exposed_bars += int(np.count_nonzero(exposure > 0.0))
-            self._solvent = self._solvent and bool(0.0 < equity.min() <= equity.max() < math.inf)
             if self._solvent:
                 self._fold_returns(marks, equity)
             for chunks in self._buffer.extend(equity):
                 self._fold_chunks(*chunks)
 
     def _fold_growth(self, equity: Floats) -> None:
-        first = float(equity[0] / self._equity)
-        best, worst = first, first
-        if len(equity) > 1:
-            growth = equity[1:] / equity[:-1]
-            best, worst = max(best, float(growth.max())), min(worst, float(growth.min()))
+        growth = changes(equity, self._equity)
+        best, worst = float(growth.max()), float(growth.min())
         self._best_growth = max(self._best_growth, best)
         self._worst_growth = min(self._worst_growth, worst)
         self._equity = float(equity[-1])
+        if not (worst > 0.0 and best < math.inf):  # what grows by positive factors stays positive
+            sound = bool(0.0 < equity.min() <= equity.max() < math.inf)
+            self._solvent = self._solvent and sound
 
     def _fold_returns(self, marks: Block[Any], equity: Floats) -> None:
-        benchmark = marks.columns["benchmark"]
-        if not isinstance(benchmark, np.ndarray):
-            benchmark = np.broadcast_to(np.float64(benchmark), len(marks))  # type: ignore[arg-type]
+        benchmark = np.asarray(marks.columns["benchmark"], dtype=np.float64)
         if self._sampler is None:
-            self._returns.fold(equity, benchmark)
+            self._returns.fold(equity, np.broadcast_to(benchmark, equity.shape))
         else:
             self._returns.fold(*self._sampler.take(marks.ts, equity, benchmark))
 
     def _fold_chunks(self, equity: Floats) -> None:
         """Fold what depends on how marks are grouped."""
-        with np.errstate(all="ignore"):
-            self._equity_sum = running_sum(self._equity_sum, equity)
-            self._drawdown.fold(equity)
+        self._equity_sum = running_sum(self._equity_sum, equity)
+        self._drawdown.fold(equity)

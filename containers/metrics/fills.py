@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from admf.containers.events import Fill
-from admf.containers.metrics.chunks import Floats
 from admf.engine.block import Block
 from admf.engine.events import Event
 
@@ -33,16 +32,17 @@ class FillMetrics:
     def fold(self, event: Event | Block[Any]) -> None:
         """Take one FILL, or a block of them."""
         if isinstance(event, Block):
-            values = np.abs(event.column("quantity") * event.column("price"))
-            self.traded_value = _added(self.traded_value, values)
-            self.commission = _added(self.commission, event.column("commission"))
-            self.slippage = _added(self.slippage, event.column("slippage"))
+            self._fold_block(event)
         elif isinstance(event, Fill):
             self.traded_value += abs(event.quantity * event.price)
             self.commission += event.commission
             self.slippage += event.slippage
 
-
-def _added(total: float, values: Floats) -> float:
-    """Return the total after each value was added in turn."""
-    return float(np.add.accumulate(np.concatenate(([total], values)))[-1])
+    def _fold_block(self, fills: Block[Any]) -> None:
+        sums = np.empty((3, len(fills) + 1))
+        sums[:, 0] = self.traded_value, self.commission, self.slippage
+        sums[0, 1:] = np.abs(fills.column("quantity") * fills.column("price"))
+        sums[1, 1:] = fills.column("commission")
+        sums[2, 1:] = fills.column("slippage")
+        totals = np.add.accumulate(sums, axis=1)[:, -1].tolist()
+        self.traded_value, self.commission, self.slippage = totals

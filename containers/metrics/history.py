@@ -127,8 +127,8 @@ class EquityHistory:
         self._held = held
         self._first = self._stop = 0
         self._columns: dict[str, NDArray[Any]] = {
-            "ts": np.empty(_FIRST_CAPACITY, dtype=np.int64),
-            **{name: np.empty(_FIRST_CAPACITY) for name in ("equity", *also)},
+            "ts": np.empty(0, dtype=np.int64),
+            **{name: np.empty(0) for name in ("equity", *also)},
         }
         self._places: list[tuple[int, ...]] = []
 
@@ -276,9 +276,11 @@ class TradeHistory:
         return islice(trades, self._surplus, None)
 
     def size_bytes(self) -> int:
-        """Estimate the memory of what is held."""
-        pieces = sum(piece.size_bytes for piece in self._pieces)
-        return pieces + _TRADE_BYTES * self._count
+        """Estimate the memory of what is held, by the first piece."""
+        if not self._pieces:
+            return _TRADE_BYTES * self._count
+        first = self._pieces[0]
+        return (first.size_bytes // max(len(first), 1) + _TRADE_BYTES) * self._count
 
     @property
     def _surplus(self) -> int:

@@ -31,12 +31,12 @@ class Moments(msgspec.Struct):
         """Take float64 (n,) values: whole chunks, or one incomplete chunk."""
         chunks = by_chunk(values)
         size = chunks.shape[1]
-        means = chunks.sum(axis=1) / size
+        means = np.add.reduce(chunks, axis=1) / size
         deviations = chunks - means[:, np.newaxis]
         squares = deviations * deviations
-        m2s = squares.sum(axis=1)
-        m3s = (squares * deviations).sum(axis=1)
-        m4s = (squares * squares).sum(axis=1)
+        m2s = np.add.reduce(squares, axis=1)
+        m3s = np.add.reduce(np.multiply(squares, deviations, out=deviations), axis=1)
+        m4s = np.add.reduce(np.multiply(squares, squares, out=squares), axis=1)
         rows = zip(means.tolist(), m2s.tolist(), m3s.tolist(), m4s.tolist(), strict=True)
         for mean, m2, m3, m4 in rows:
             self.merge(size, mean, m2, m3, m4)

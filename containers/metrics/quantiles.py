@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from fastdigest import TDigest
 
@@ -76,9 +78,8 @@ class QuantileAccumulator:
             return tuple(digest.quantile(share) for share in shares)
         if not self._filled:
             return None
-        if self._filled == 1:
-            return tuple(self._buffer[:1].tolist()) * len(shares)
-        return tuple(np.quantile(self._buffer[: self._filled], shares).tolist())
+        values = np.sort(self._buffer[: self._filled])
+        return tuple(_interpolated(values, share) for share in shares)
 
     def value_at_risk_95(self) -> float | None:
         """5 % quantile of the returns, linear interpolation; a loss is negative.
@@ -128,3 +129,15 @@ class QuantileAccumulator:
         if self._filled:
             whole.batch_update(self._buffer[: self._filled].tolist())
         return whole
+
+
+def _interpolated(values: Floats, share: float) -> float:
+    """Return a quantile of sorted values: that of `numpy.quantile`, bit by bit, in less time.
+
+    Source: Hyndman and Fan (1996), definition 7.
+    """
+    last = len(values) - 1
+    place = last * share
+    before, after = (-1, -1) if place >= last else (math.floor(place), math.floor(place) + 1)
+    low, high, weight = float(values[before]), float(values[after]), place - before
+    return high - (high - low) * (1.0 - weight) if weight >= 0.5 else low + (high - low) * weight

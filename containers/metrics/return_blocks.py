@@ -57,6 +57,8 @@ class ReturnBlocks:
 
     def copied(self) -> ReturnBlocks:
         """Return the same groups with the same returns, which go on by themselves."""
+        if not self._groups:
+            return self
         copied = copy.copy(self)
         copied._counts = self._counts.copy()
         copied._sums = self._sums.copy()

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from admf.containers.metrics.benchmark import BenchmarkAccumulator
-from admf.containers.metrics.chunks import ChunkBuffer, Floats, running_sum, shifted
+from admf.containers.metrics.chunks import ChunkBuffer, Floats, changes, running_sum
 from admf.containers.metrics.moments import Moments
 from admf.containers.metrics.quantiles import QuantileAccumulator
 from admf.containers.metrics.ratio import compounded, ratio
@@ -137,22 +137,24 @@ class ReturnAccumulator:
         return probability_above(sharpe, self._moments.count, skew, kurtosis)
 
     def _fold_chunks(self, equity: Floats, benchmark: Floats) -> None:
-        returns = equity / shifted(equity, self._equity) - 1.0
+        returns = changes(equity, self._equity)
+        returns -= 1.0
         self._equity = float(equity[-1])
         self._moments.fold(returns)
         self.quantiles.fold(returns)
         self.blocks.fold(returns)
         self._fold_gains(returns)
         if not np.isnan(benchmark).all():
-            changes = benchmark / shifted(benchmark, self._benchmark_price) - 1.0
-            self.benchmark.fold(returns, changes)
+            self.benchmark.fold(returns, changes(benchmark, self._benchmark_price) - 1.0)
         self._benchmark_price = float(benchmark[-1])
 
     def _fold_gains(self, returns: Floats) -> None:
         losses = np.minimum(returns, 0.0)
         self._gains = running_sum(self._gains, np.maximum(returns, 0.0))
-        self._losses = running_sum(self._losses, -losses)
-        self._squared_losses = running_sum(self._squared_losses, losses * losses)
+        self._losses = -running_sum(-self._losses, losses)
+        self._squared_losses = running_sum(
+            self._squared_losses, np.multiply(losses, losses, out=losses)
+        )
 
     def _spread(self) -> float | None:
         return self._moments.spread(1.0)

@@ -27,20 +27,21 @@ class DaySampler:
 
         Args:
             ts: int64 (n,), ns UTC, ascending.
-            columns: float64 (n,) each.
+            columns: float64 (n,) each, or () for a value that all rows share.
 
         Returns:
             The same columns, for the days that ended.
         """
         first, last = int(ts[0]) // DAY_NS, int(ts[-1]) // DAY_NS
-        ended = tuple(column[_last_of_days(ts, first, last)] for column in columns)
+        rows = _last_of_days(ts, first, last)
+        ended = tuple(it[rows] if it.ndim else np.repeat(it, len(rows)) for it in columns)
         if self._open is not None and self._day != first:
             ended = tuple(
                 np.concatenate(([value], column))
                 for value, column in zip(self._open, ended, strict=True)
             )
         self._day = last
-        self._open = tuple(float(column[-1]) for column in columns)
+        self._open = tuple(float(it[-1] if it.ndim else it) for it in columns)
         return ended
 
     def rest(self) -> tuple[Floats, ...] | None:
@@ -53,6 +54,7 @@ def _last_of_days(ts: Times, first: int, last: int) -> NDArray[np.intp]:
     if last - first > len(ts):
         days = ts // DAY_NS
         return np.flatnonzero(days[1:] != days[:-1])
-    starts = np.searchsorted(ts, np.arange(first + 1, last + 1) * DAY_NS)
-    rows: NDArray[np.intp] = starts[starts != np.append(starts[1:], -1)] - 1
-    return rows
+    midnights = np.arange(first + 1, last + 1) * DAY_NS
+    rows = ts.searchsorted(midnights) - 1
+    known = rows[1:] != rows[:-1]
+    return rows if known.all() else rows[np.append(known, True)]

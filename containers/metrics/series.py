@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
-from admf.containers.events import PortfolioUpdate, PositionClose
+from admf.containers.events import PortfolioUpdate, PositionClose, PositionSide
 from admf.containers.metrics.history import HELD_MARKS, HELD_TRADES, EquityHistory
 from admf.containers.metrics.ratio import ratio
 from admf.containers.series import TradeSeries
@@ -15,6 +16,11 @@ from admf.engine.events import Event
 from admf.engine.overflow import OverflowFile, RecordList
 
 __all__ = ["SeriesHistory"]
+
+_FIELDS = ("position_id", "pnl", "entry_ts", "ts", "side", "return_fraction", "bars_held")
+"""Fields of POSITION_CLOSE that a `TradeSeries` is made of."""
+
+_values = attrgetter(*_FIELDS)
 
 
 class SeriesHistory:
@@ -50,9 +56,10 @@ class SeriesHistory:
             StorageError: Older ones cannot be written; they and these stay in memory.
         """
         if isinstance(event, PositionClose):
-            self._trades.append(self._trade(event))
-        elif isinstance(event, Block) and event.cls is PositionClose:
-            self._trades.extend([self._trade(close) for close in event])
+            self._trades.append(self._trade(*_values(event)))
+        elif isinstance(event, Block) and issubclass(event.cls, PositionClose):
+            columns = [event.listed(name) for name in _FIELDS]
+            self._trades.extend([self._trade(*row) for row in zip(*columns, strict=True)])
         else:
             self._marks.fold(event)
 
@@ -74,14 +81,23 @@ class SeriesHistory:
         """Estimate the memory of what is held."""
         return self._marks.size_bytes() + self._trades.size_bytes()
 
-    def _trade(self, close: PositionClose) -> TradeSeries:
-        equity = self._entry_equity.pop(close.position_id, math.nan)
+    def _trade(
+        self,
+        position_id: str,
+        pnl: float,
+        entry_ts: int,
+        exit_ts: int,
+        side: PositionSide,
+        return_fraction: float,
+        bars_held: int,
+    ) -> TradeSeries:
+        equity = self._entry_equity.pop(position_id, math.nan)
         return TradeSeries(
-            entry_ts=close.entry_ts,
-            exit_ts=close.ts,
-            side=close.side,
-            return_fraction=close.return_fraction,
-            equity_return=ratio(close.pnl, equity) if equity > 0.0 else None,
-            bars_held=close.bars_held,
-            pnl=close.pnl,
+            entry_ts=entry_ts,
+            exit_ts=exit_ts,
+            side=side,
+            return_fraction=return_fraction,
+            equity_return=ratio(pnl, equity) if equity > 0.0 else None,
+            bars_held=bars_held,
+            pnl=pnl,
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.events import PositionClose
-from admf.containers.metrics.chunks import CHUNK, ChunkBuffer, Floats, running_sum
+from admf.containers.metrics.chunks import CHUNK, ChunkBuffer, Floats, run_edges
 from admf.containers.metrics.moments import Moments
 from admf.containers.metrics.ratio import finite, ratio
 from admf.engine.block import Block
@@ -31,8 +31,8 @@ class _Streaks(msgspec.Struct):
 
     def fold(self, pnl: Floats) -> None:
         signs = np.sign(pnl)
-        edges = np.concatenate(([0], np.flatnonzero(np.diff(signs)) + 1, [len(signs)]))
-        lengths, signs = np.diff(edges), signs[edges[:-1]]
+        edges = run_edges(signs)
+        lengths, signs = edges[1:] - edges[:-1], signs[edges[:-1]]
         if signs[0] == self.sign:
             lengths[0] += self.length
         self.sign, self.length = float(signs[-1]), int(lengths[-1])
@@ -70,9 +70,11 @@ class SideMetrics:
         self._streaks.fold(pnl)
         self._wins += int(np.count_nonzero(pnl > 0.0))
         self._losses += int(np.count_nonzero(pnl < 0.0))
-        self._gross_profit = running_sum(self._gross_profit, np.maximum(pnl, 0.0))
-        self._gross_loss = running_sum(self._gross_loss, -np.minimum(pnl, 0.0))
-        self._return_sum = running_sum(self._return_sum, returns)
+        amounts = np.array((np.maximum(pnl, 0.0), np.minimum(pnl, 0.0), returns))
+        profit, loss, return_sum = np.add.reduce(amounts, axis=1).tolist()
+        self._gross_profit += profit
+        self._gross_loss -= loss
+        self._return_sum += return_sum
         self._best = max(self._best, float(returns.max()))
         self._worst = min(self._worst, float(returns.min()))
         self._bars_held += int(bars_held.sum())

@@ -78,6 +78,7 @@ def test_without_marks_everything_is_undefined() -> None:
     assert drawdown.ulcer_index() is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 30).map(float), min_size=1, max_size=80), st.integers(1, 9))
 def test_drawdowns_equal_those_found_mark_by_mark(equity: list[float], portion: int) -> None:
     drawdown = DrawdownAccumulator(15.0)

@@ -208,6 +208,46 @@ def test_the_benchmark_itself_has_beta_one_and_no_information_ratio(measure: Mea
     assert values["information_ratio"] is None
 
 
+@pytest.mark.parametrize("annualisation", [Annualisation(252.0, "bar"), Annualisation()])
+@pytest.mark.parametrize("price", [math.nan, 50.0])
+def test_a_benchmark_that_all_marks_share_is_one_of_equal_prices(
+    measure: Measure, annualisation: Annualisation, price: float
+) -> None:
+    equity = 100.0 + np.arange(3000.0) % 7
+    shared = measure(equity, annualisation=annualisation, benchmark=price)
+    column = measure(equity, annualisation=annualisation, benchmark=np.full(3000, price))
+    assert shared == column
+
+
+@pytest.mark.parametrize("annualisation", [Annualisation(252.0, "bar"), Annualisation()])
+@pytest.mark.parametrize("dtype", [np.int64, object])
+def test_prices_that_are_whole_numbers_count_like_any_others(
+    measure: Measure, annualisation: Annualisation, dtype: type
+) -> None:
+    equity, price = 100.0 + np.arange(3000.0) % 7, 50 + np.arange(3000) % 5
+    whole = measure(equity, annualisation=annualisation, benchmark=price.astype(dtype))
+    floats = measure(equity, annualisation=annualisation, benchmark=price.astype(np.float64))
+    assert whole == floats
+    assert whole["beta"] is not None
+
+
+@pytest.mark.parametrize("ruined_at", [0, 1, 1500, 2999])
+@pytest.mark.parametrize("worth", [0.0, -1.0, math.inf, math.nan])
+def test_one_mark_that_is_no_sound_equity_is_ruin_wherever_it_is(
+    measure: Measure, ruined_at: int, worth: float
+) -> None:
+    equity = 100.0 + np.arange(3000.0) % 7
+    assert measure(equity)["best_bar"] is not None
+    equity[ruined_at] = worth
+    values = measure(equity)
+    assert [values[name] for name in ("best_bar", "sharpe_ratio", "cagr")] == [None] * 3
+
+
+def test_equity_too_small_to_divide_is_still_sound(measure: Measure) -> None:
+    values = measure([1e300, 1e-300, 1e-300], capital=1e300)
+    assert (values["worst_bar"], values["max_drawdown"]) == (-1.0, -1.0)
+
+
 def test_a_variance_of_the_sharpe_ratio_below_zero_gives_no_probability(measure: Measure) -> None:
     returns = np.array([0.02, 0.01, 0.01, 0.02])
     values = measure(100 * np.cumprod(1 + returns))

@@ -27,6 +27,7 @@ def central_sum(values: NDArray[np.float64], power: int) -> float:
     return float(((values - values.mean()) ** power).sum())
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(FINITE, min_size=1, max_size=30), min_size=1, max_size=8))
 def test_merged_portions_have_the_moments_of_the_whole(portions: list[list[float]]) -> None:
     merged = Moments()

@@ -161,6 +161,25 @@ def test_memory_does_not_grow_with_the_number_of_marks(marks: MakeMarks) -> None
     assert peak < 3_000_000
 
 
+def test_the_metrics_of_many_lanes_of_minute_bars_take_little_memory(
+    marks: MakeMarks, close: Callable[..., PositionClose]
+) -> None:
+    minutes = marks(100.0 + np.arange(40_000.0) % 9, step_ns=60 * 1_000_000_000)
+    trades: Block[PositionClose] = Block.of([close(1.0, number=number) for number in range(1400)])
+    tracemalloc.start()
+    try:
+        lanes = [PortfolioMetrics(100.0, PER_DAY) for _ in range(20)]
+        assert tracemalloc.get_traced_memory()[0] < 20 * 16_000
+        for lane in lanes:
+            for start in range(0, 40_000, 8192):
+                lane.sinks[0].fold(minutes.slice(start, start + 8192))
+            for start in range(0, 1400, 100):
+                lane.sinks[2].fold(trades.slice(start, start + 100))
+        assert tracemalloc.get_traced_memory()[0] < 20 * 40_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("annualisation", [PER_BAR, PER_DAY])
 @pytest.mark.parametrize(("count", "ruin"), [(0, False), (1, False), (1024, False), (3000, True)])
 def test_a_single_metric_is_what_it_is_among_all(

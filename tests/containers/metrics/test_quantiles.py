@@ -92,5 +92,17 @@ def test_any_quantile_can_be_asked_for(count: int) -> None:
     assert found == pytest.approx(exact, abs=0.02 if count > EXACT_SAMPLES else 0)
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 0.1]) | st.floats(-1e9, 1e9), min_size=1, max_size=60),
+    st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0.0, 1.0),
+)
+def test_exact_quantiles_are_those_of_numpy_bit_by_bit(values: list[float], share: float) -> None:
+    unsigned_zeros = np.array(values) + 0.0
+    found = accumulate(unsigned_zeros).quantiles(share)
+    assert found is not None
+    assert found[0].hex() == float(np.quantile(unsigned_zeros, share)).hex()
+
+
 def test_no_values_have_no_median() -> None:
     assert QuantileAccumulator().quantiles(0.5) is None
