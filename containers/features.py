@@ -225,7 +225,7 @@ class FeaturesContainer(Container):
     def _positions(self, symbol: str, ts: NDArray[np.int64]) -> slice | NDArray[np.intp]:
         """Find bars by their time; as a slice if they follow each other, which is much faster."""
         times = self._store.market_data.bars(symbol).ts
-        first = int(np.searchsorted(times, ts[0]))
+        first = int(np.searchsorted(times, int(ts[0])))
         if np.array_equal(times[first : first + len(ts)], ts):
             return slice(first, first + len(ts))
         positions = np.searchsorted(times, ts)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Block", "Column", "DictionaryColumn", "event_class", "is_block", "last_ts"]
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T", bound=Event)
 
 UNROLLED_AT_ONCE = 1024
 """Rows made into events in one go, which takes about half a millisecond."""
@@ -75,7 +76,7 @@ class Block(Generic[E]):
 
     def __init__(self, cls: type[E], columns: Mapping[str, Column]) -> None:
         fields = cls.__struct_fields__
-        if columns.keys() != set(fields):
+        if set(columns) != set(fields):
             odd = sorted(set(columns) ^ set(fields))
             raise ValueError(f"columns of a {event_name(cls)} block do not match its fields: {odd}")
         ts = columns["ts"]
@@ -95,12 +96,12 @@ class Block(Generic[E]):
     def __repr__(self) -> str:
         return f"<Block of {self.length} {event_name(self.cls)}>"
 
-    @classmethod
-    def of(cls, events: Sequence[E]) -> Block[E]:
+    @staticmethod
+    def of(events: Sequence[T]) -> Block[T]:
         """Return a block of the given events, which must be of one type and at least one."""
         kind = type(events[0])
         fields = zip(*(msgspec.structs.astuple(event) for event in events), strict=True)
-        return cls(kind, dict(zip(kind.__struct_fields__, map(_column, fields), strict=True)))
+        return Block(kind, dict(zip(kind.__struct_fields__, map(_column, fields), strict=True)))
 
     @property
     def ts(self) -> NDArray[np.int64]:
