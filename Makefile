@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 BENCH := .venv-bench
 PEERS := vectorbt backtesting backtrader nautilus numba
 CODE := engine containers sequences workflows src tests examples benchmarks tools
+# Tests make and remove thousands of small files: where memory has room for them, none waits for a disk.
+SCRATCH := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "/dev/shm" }')
+PYTEST := $(if $(SCRATCH),TMPDIR=$(SCRATCH) )$(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: help demo test check format format-check lint types layers cov bench docs build-check clean
 
@@ -24,7 +27,7 @@ demo: $(STAMP) ## Run a study on the bundled sample data and print its summary
 	$(BIN)/admf run examples/goog.yaml --results-root results --overwrite
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST)
 
 check: format-check lint types layers cov build-check ## All that continuous integration runs
 
@@ -47,18 +50,19 @@ layers: $(STAMP) ## Check that no layer imports one above it
 
 cov: $(STAMP) ## Run the tests and hold the coverage: all of engine/, 95 % overall
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=
+	$(PYTEST) --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='*/engine/*' --fail-under=100
 
-bench: ## Run the benchmarks in an environment of their own
+$(BENCH)-%/.installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+bench: $(PEERS:%=$(BENCH)-%/.installed) ## Run the benchmarks in environments of their own
 	test -d $(BENCH) || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --upgrade pip
 	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
-	for peer in $(PEERS); do \
-		test -d $(BENCH)-$$peer || { $(PYTHON) -m venv $(BENCH)-$$peer && \
-		$(BENCH)-$$peer/bin/python -m pip install --quiet --requirement benchmarks/peers/$$peer.txt; } || exit; \
-	done
 	$(BENCH)/bin/python benchmarks/bench_speed.py
 	$(BENCH)/bin/python benchmarks/bench_bus.py
 	$(BENCH)/bin/python benchmarks/bench_memory.py

@@ -177,7 +177,7 @@ def tree(run: Path) -> dict[str, bytes]:
         record = json.loads(found[RUN_FILE])
         times = ("started_at", "finished_at", "content_sha256")
         kept = {key: value for key, value in record.items() if key not in times}
-        found[RUN_FILE] = json.dumps(kept, indent=1).encode()
+        found[RUN_FILE] = json.dumps(kept).encode()
     return found
 
 

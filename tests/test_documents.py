@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 STUDIES = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
 SAMPLE = "data: {source: sample, symbols: [GOOG]}\n"
 SEARCH = f"workflow: walk_forward_optimization\n{SAMPLE}strategy: {{type: sma_cross}}\n"
+
+
+Said = Callable[..., str]
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -42,24 +46,39 @@ def python(folder: Path, *args: str) -> str:
     return result.stdout
 
 
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Return a function that carries out a command in a folder; it returns the output."""
+
+    def said(folder: Path, *words: str) -> str:
+        monkeypatch.chdir(folder)
+        code = main(list(words))
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return out
+
+    return said
+
+
 def test_the_readme_experiment_runs(folder: Path) -> None:
     assert "35,487.31" in python(folder, "-m", "admf", "run", "goog.yaml")
 
 
-def test_the_readme_search_runs(folder: Path) -> None:
+def test_the_readme_search_runs(folder: Path, said: Said) -> None:
     (folder / "search.yaml").write_text(blocks("yaml")[1], encoding="utf-8")
-    output = python(folder, "-m", "admf", "run", "search.yaml")
-    assert "Probability of backtest overfitting" in output
+    assert "Probability of backtest overfitting" in said(folder, "run", "search.yaml")
 
 
 @pytest.mark.parametrize("block", blocks("yaml", STUDIES))
-def test_what_the_guide_to_studies_shows_is_valid(tmp_path: Path, block: str) -> None:
+def test_what_the_guide_to_studies_shows_is_valid(
+    tmp_path: Path, said: Said, block: str
+) -> None:
     if "workflow:" not in block:
         block = SEARCH + block
     if "symbols: [SPY]" in block:
         block = re.sub(r"data: \{symbols: \[SPY\]\}", SAMPLE.strip(), block)
     (tmp_path / "study.yaml").write_text(block, encoding="utf-8")
-    python(tmp_path, "-m", "admf", "validate", "study.yaml")
+    assert said(tmp_path, "validate", "study.yaml")
 
 
 def test_every_file_that_the_guide_names_exists() -> None:
@@ -73,9 +92,9 @@ def test_the_python_example_runs(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Dip", "Trend"])
-def test_the_readme_strategies_run(folder: Path, name: str) -> None:
-    command = ["-m", "admf", "run", "goog.yaml", "--json", "--set"]
-    output = python(folder, *command, f"strategy={{type: 'my_strategies:{name}'}}")
+def test_the_readme_strategies_run(folder: Path, said: Said, name: str) -> None:
+    strategy = f"strategy={{type: 'my_strategies:{name}'}}"
+    output = said(folder, "run", "goog.yaml", "--json", "--set", strategy)
     assert '"status":"completed"' in output.replace(" ", "")
 
 
@@ -110,12 +129,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "goog.yaml").write_text(experiment, encoding="utf-8")
     (folder / "search.yaml").write_text(search, encoding="utf-8")
     traced = ["--set", "trace={store: all}"]
-    for words in (
+    for name, *words in (
         ["goog.yaml", *traced],
         ["goog.yaml", "--set", "strategy.params.fast=20", "--set", "results_dir=goog_20"],
         ["search.yaml"],
     ):
-        python(folder, "-m", "admf", "run", *words, "--quiet")
+        root = ["--results-root", str(folder / "results")]
+        assert main(["run", str(folder / name), *words, *root, "--quiet"]) == 0
     return folder
 
 

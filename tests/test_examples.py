@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -24,9 +23,12 @@ def test_an_example_experiment_completes(
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
-def test_an_example_script_runs(path: Path, tmp_path: Path) -> None:
-    result = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout
+def test_an_example_script_runs(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out

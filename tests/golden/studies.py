@@ -12,6 +12,7 @@ import msgspec
 
 from admf.containers.replay import log_reader
 from admf.engine.block import Block
+from admf.engine.events import Event
 from admf.engine.result_names import TRACE_END
 from admf.workflows.runner import Runner
 from tests.prompt import PromptStorage
@@ -126,8 +127,9 @@ def _lines(log: Path, name: Path) -> Iterator[str]:
         return content[start : start + count]
 
     for envelope in log_reader(read, len(content)):
-        found = envelope.event
-        for event in found.events() if isinstance(found, Block) else [found]:
+        found: Event | Block[Any] = envelope.event
+        events: list[Event] = found.events() if isinstance(found, Block) else [found]
+        for event in events:
             fields = msgspec.to_builtins(event)
             kind = fields.pop("event")
             told = {name: it for name, it in fields.items() if it is not None}

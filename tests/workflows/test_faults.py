@@ -71,18 +71,17 @@ class Faulty(PromptFaultStorage):
         super().__init__(root, error=error, **options)
         self.hit = ""
         self._errno = error
-        self._opened: dict[int, str] = {}
+        self._opened: dict[int, Any] = {}
 
     def system_call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        place = self._place(function, args)
         try:
             result = super().system_call(function, *args, **kwargs)
         except OSError as error:
             if error.errno == self._errno:
-                self.hit = f"{function.__name__} {place}"
+                self.hit = f"{function.__name__} {self._place(function, args)}"
             raise
         if isinstance(result, int) and function.__name__ == "open":
-            self._opened[result] = place
+            self._opened[result] = args[0]
         return result
 
     def _place(self, function: Callable[..., object], args: tuple[Any, ...]) -> str:
@@ -90,9 +89,7 @@ class Faulty(PromptFaultStorage):
         owner = getattr(function, "__self__", None)
         about = owner if isinstance(owner, Path) else getattr(owner, "name", None)
         about = args[0] if about is None else about
-        if isinstance(about, int):
-            return self._opened[about]
-        return os.path.relpath(about, self.folder.root)
+        return os.path.relpath(self._opened.get(about, about), self.folder.root)
 
 
 class Ended(NamedTuple):

@@ -14,6 +14,7 @@ import pytest
 
 from admf.engine.storage import LocalStorage
 from admf.engine.verification import verify_window
+from admf.workflows.plugins import installed_plugins
 from admf.workflows.runner import Runner
 from tests.engine.injection import Injection, Suspensions, open_descriptors
 
@@ -43,6 +44,11 @@ def frame() -> pl.DataFrame:
     )
 
 
+PLUGINS = installed_plugins()
+LOADED = Runner(registry=PLUGINS).load(EXPERIMENT)
+FRAME = frame()
+
+
 def drive(root: Path, mode: str, at: int) -> tuple[bool, bool]:
     """Run the experiment with an injection; return whether it was injected, and had its effect."""
     suspensions, injection = Suspensions(), Injection(mode, at)
@@ -50,9 +56,9 @@ def drive(root: Path, mode: str, at: int) -> tuple[bool, bool]:
 
     async def host() -> None:
         nonlocal cancelled
-        runner = Runner(results_root=root, frames={"X": frame()})
+        runner = Runner(results_root=root, registry=PLUGINS, frames={"X": FRAME})
         with anyio.CancelScope() as injection.scope:
-            await runner.run(EXPERIMENT)
+            await runner.run(LOADED)
         cancelled = injection.scope.cancelled_caught
 
     async def main() -> None:
@@ -115,7 +121,7 @@ def test_a_run_that_is_cancelled_anywhere_leaves_whole_files_and_nothing_else(
 
 @pytest.mark.anyio
 async def test_cancel_ends_a_run_early_and_returns_what_ran(tmp_path: Path) -> None:
-    runner = Runner(results_root=tmp_path, frames={"X": frame()})
+    runner = Runner(results_root=tmp_path, frames={"X": FRAME})
     run = await runner.prepare(EXPERIMENT)
     result = await run.execute(lambda progress: run.cancel() if progress.bars_done >= 8 else None)
     assert result.status == "cancelled"
@@ -129,7 +135,7 @@ async def test_cancel_ends_a_run_early_and_returns_what_ran(tmp_path: Path) -> N
 
 @pytest.mark.anyio
 async def test_a_timeout_around_a_run_is_raised_when_all_is_written(tmp_path: Path) -> None:
-    runner = Runner(results_root=tmp_path, frames={"X": frame()})
+    runner = Runner(results_root=tmp_path, frames={"X": FRAME})
     run = await runner.prepare(EXPERIMENT)
 
     async def host() -> None:
