@@ -70,9 +70,7 @@ def test_the_readme_search_runs(folder: Path, said: Said) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("yaml", STUDIES))
-def test_what_the_guide_to_studies_shows_is_valid(
-    tmp_path: Path, said: Said, block: str
-) -> None:
+def test_what_the_guide_to_studies_shows_is_valid(tmp_path: Path, said: Said, block: str) -> None:
     if "workflow:" not in block:
         block = SEARCH + block
     if "symbols: [SPY]" in block:
