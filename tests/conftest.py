@@ -11,6 +11,10 @@ from functools import cache
 from importlib.metadata import EntryPoints, entry_points, version
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # how long an example takes tells nothing
+settings.load_profile("patient")
 
 
 def pytest_collection() -> None:

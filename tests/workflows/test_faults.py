@@ -59,7 +59,11 @@ STUDIES: Mapping[str, dict[str, Any]] = {
     "other": {**STUDY, "parameter_space": {"fast": [4], "slow": [9]}},
     "zstd": {**STUDY, "compression": "zstd"},
     # longer than what waits in memory for a log of events, so that some waits in files
-    "traced": {**STUDY, "trace": {"store": "all"}},
+    "traced": {
+        **STUDY,
+        "parameter_space": {"fast": [2, 3], "slow": [6]},
+        "trace": {"store": "all"},
+    },
 }
 BARS = {"traced": 1_100}
 

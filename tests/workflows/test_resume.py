@@ -49,7 +49,7 @@ from tests.sealing import change
 
 pytestmark = pytest.mark.timeout(180)
 
-CUTS = 4
+CUTS = 3
 """At how many moments the storage of each study dies."""
 
 
