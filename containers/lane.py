@@ -97,6 +97,13 @@ class LaneContainer(Container):
     def _walk(self, table: BarTable) -> Iterator[None]:
         """Go through a block; at each yield, the bus delivers what waits and keeps to its pace."""
         self._events.begin()
+        try:
+            yield from self._walk_block(table)
+        except BaseException:
+            self._events.give_up()  # so that the tracers miss nothing of what was told
+            raise
+
+    def _walk_block(self, table: BarTable) -> Iterator[None]:
         if table.first_step == 0 and self._portfolio.account.positions:
             self._quotes.move_to(table, 0, closed=False)
             self._risk.guard_carried(self._market.best_price)

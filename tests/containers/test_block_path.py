@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admf.containers.events import Bar, Features, Fill, PortfolioUpdate
+from admf.containers.config import CarriedAccount, CarriedPosition
+from admf.containers.events import Bar, Features, Fill, Order, PortfolioUpdate, PositionOpen, Signal
 from admf.containers.lane_arrays import LaneArrays
+from admf.containers.portfolio import PortfolioContainer
 from admf.engine.block import Block
 from admf.engine.bus import Bus
 from admf.engine.events import Envelope, Event, WindowEnd, WindowStart
-from tests.containers.harness import Lane, Recorder, random_bars, run_lanes, run_window
+from tests.containers.harness import FIRST_TS, Lane, Recorder, random_bars, run_lanes, run_window
 from tests.containers.random_lanes import Case, cases, plain_cases
 from tests.containers.random_strategies import RandomOrders, RandomTargets
 
@@ -118,6 +120,44 @@ def test_a_lane_tells_the_same_alone_and_beside_others(case: Case, size: int) ->
     for lane, told in zip(case.lanes, beside, strict=True):
         (alone,) = told_of(case._replace(lanes=[lane]), block_size=size)
         assert [it._replace(source="") for it in told] == [it._replace(source="") for it in alone]
+
+
+def test_the_guard_of_a_carried_position_is_told_though_the_strategy_fails() -> None:
+    position = CarriedPosition(
+        symbol="A",
+        direction=1,
+        quantity=7.0,
+        entry_price=50.0,
+        entry_ts=FIRST_TS,
+        position_id="A-4",
+    )
+    account = CarriedAccount(cash=10_000.0, positions=(position,), opened=4)
+    lane = Lane(RandomTargets, {"fails": True}, risk={"stop_loss_pct": 5.0}, carried=account)
+    case = Case({"A": {0: (52.0, 53.0, 52.0, 53.0)}}, [lane], {})
+    reference = told_of(case, dispatch="bus")
+    assert reference[0][-1].cls is Order
+    assert told_of(case) == reference
+
+
+def test_tracers_have_seen_what_led_to_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorders = {"bus": Envelopes(), "direct": Envelopes()}
+    on_fill = PortfolioContainer._on_fill
+
+    def defect(self: PortfolioContainer, fill: Fill) -> None:
+        if fill.order_id >= 6:
+            raise RuntimeError("a defect")
+        on_fill(self, fill)
+
+    monkeypatch.setattr(PortfolioContainer, "_on_fill", defect)
+    lane = Lane(RandomOrders, {"seed": 1, "often": 0.3})
+    for dispatch, recorder in recorders.items():
+        run_lanes([lane], random_bars(60), recorders=[recorder], dispatch=dispatch)
+    own = [
+        [it.event for it in recorder.told if it.cls in (Signal, Order, Fill, PositionOpen)]
+        for recorder in recorders.values()
+    ]
+    assert own[0] == own[1]
+    assert len(own[0]) > 5
 
 
 LONG_LANES = {
