@@ -330,7 +330,7 @@ def _load_or_refuse(load: Load, text: str | bytes, *overrides: str) -> None:
 
 
 fuzzing = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100
 )
 
 
