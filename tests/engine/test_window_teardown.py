@@ -159,11 +159,15 @@ async def test_a_hook_that_hangs_is_reported_and_the_rest_is_done(
 async def test_a_drain_that_hangs_does_not_spend_the_time_of_the_flush(
     make_window, handling, record_of, statuses
 ):
+    async def hang_and_tell(_: object) -> None:
+        running.cancel()
+        await hang()
+
     storage = MemoryStorage()
     deadlines = Deadlines(drain=0.01)
-    window = make_window(handling(hang), storage, deadlines=deadlines)
+    window = make_window(handling(hang_and_tell), storage, deadlines=deadlines)
     await window.start()
-    with anyio.move_on_after(0.01):
+    with anyio.CancelScope() as running:
         await window.run()
     with pytest.raises(DeadlineError, match="drain of the bus took longer"):
         await window.aclose()
