@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import EntryPoints, entry_points, version
 
 import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("patient", deadline=None)  # how long an example takes tells nothing
@@ -43,6 +44,13 @@ def installed() -> Iterator[None]:
         patch.setattr(importlib.metadata, "entry_points", lambda: on(tuple(sys.path)))
         patch.setattr("admf.workflows.versions.version", cache(version))
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Take back what a command run in this process has configured, so that no other test has it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", autouse=True)

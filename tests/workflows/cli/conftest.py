@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import structlog
 
 from admf.workflows.cli import main
 
@@ -34,12 +33,6 @@ class Outcome(NamedTuple):
 
 
 Admf = Callable[..., Outcome]
-
-
-@pytest.fixture(autouse=True)
-def _unconfigured_log() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
