@@ -67,12 +67,12 @@ class Legs(NamedTuple):
     @property
     def opening(self) -> slice:
         """The fills that open a position."""
-        return slice(0 if self.opens else 1, None, 2)
+        return _opening(opens_first=self.opens)
 
     @property
     def closing(self) -> slice:
         """The fills that close one."""
-        return slice(1 if self.opens else 0, None, 2)
+        return _closing(opens_first=self.opens)
 
 
 Size: TypeAlias = Callable[[float, float, float, int], float]
@@ -104,6 +104,47 @@ def legs_of(
         None if an order would enlarge or shrink a position, do nothing, or be refused, which is not
         computed here.
     """
+    fills = _fills_of(orders, held, costs)
+    if fills is None:
+        return None
+    exposure = np.abs(orders.target[fills.order[_opening(opens_first=fills.opens)]])
+    if sizing.type in ("fixed_units", "fixed_notional"):
+        sized = _sized_at_once(fills, exposure, abs(held), cash, costs, sizing)
+    else:
+        sized = _sized_in_turn(fills, exposure, abs(held), cash, costs, size)
+    legs = Legs(**fills._asdict(), **sized._asdict())
+    return legs if _allowed(legs, risk) else None
+
+
+class _Fills(NamedTuple):
+    """What is known of fills before their sizes are; see `Legs`."""
+
+    opens: bool
+    order: Rows
+    row: Rows
+    sign: Floats
+    price: Floats
+    reference: Floats
+
+
+class _Sized(NamedTuple):
+    """What follows from the sizes of fills; see `Legs`."""
+
+    quantity: Floats
+    commission: Floats
+    cash: Floats
+
+
+def _opening(*, opens_first: bool) -> slice:
+    return slice(0 if opens_first else 1, None, 2)
+
+
+def _closing(*, opens_first: bool) -> slice:
+    return slice(1 if opens_first else 0, None, 2)
+
+
+def _fills_of(orders: Orders, held: float, costs: Costs) -> _Fills | None:
+    """Return what orders lead to; None if one would enlarge or shrink a position, or do nothing."""
     before = np.concatenate(([np.sign(held)], np.sign(orders.target[:-1])))
     closes, opens = before != 0.0, orders.target != 0.0
     if np.any(before * orders.target > 0.0) or not np.all(closes | opens):
@@ -111,61 +152,44 @@ def legs_of(
     order = np.repeat(np.arange(len(orders.target)), closes.astype(np.int64) + opens)
     if not len(order):
         return None
-    first = held == 0.0
-    reference = orders.price[order]
+    opens_first = held == 0.0
+    closing = _closing(opens_first=opens_first)
     sign = np.sign(orders.target)[order]
-    opening = slice(0 if first else 1, None, 2)
-    closing = slice(1 if first else 0, None, 2)
     sign[closing] = -before[order[closing]]
+    reference = orders.price[order]
     price = costs.prices(sign, reference)
-    quantity = np.empty(len(order))
-    legs = Legs(first, order, orders.row[order], sign, quantity, price, reference, price, quantity)
-    exposure = np.abs(orders.target[order[opening]])
-    if sizing.type in ("fixed_units", "fixed_notional"):
-        sized = _fixed(sizing, exposure, price[opening])
-        _fill_in(legs, sized, abs(held))
-        commission = costs.commissions(quantity, price)
-        moved = sign * quantity * price + commission
-        known = np.subtract.accumulate(np.concatenate(([cash], moved)))
-    else:
-        commission, known = _sized_in_turn(legs, exposure, abs(held), cash, costs, size)
-    legs = legs._replace(commission=commission, cash=known)
-    return legs if _allowed(legs, risk) else None
+    return _Fills(opens_first, order, orders.row[order], sign, price, reference)
 
 
-def _fixed(sizing: SizingConfig, exposure: Floats, price: Floats) -> Floats:
-    """Return the units of positions whose size equity does not decide; see `Sizer`."""
+def _sized_at_once(
+    fills: _Fills, exposure: Floats, held: float, cash: float, costs: Costs, sizing: SizingConfig
+) -> _Sized:
+    """Return the sizes where equity does not decide them; see `Sizer`."""
+    opening, closing = _opening(opens_first=fills.opens), _closing(opens_first=fills.opens)
     units = sizing.value * exposure
     if sizing.type == "fixed_notional":
-        units = units / price
-    return np.floor(units + TOLERANCE) if sizing.whole_units else units
-
-
-def _fill_in(legs: Legs, sized: Floats, held: float) -> None:
-    """Set the quantities: what is opened is closed by the next fill."""
-    legs.quantity[legs.opening] = sized
-    closing = legs.quantity[legs.closing]
-    if legs.opens:
-        closing[:] = sized[: len(closing)]
-    else:
-        closing[0] = held
-        closing[1:] = sized[: len(closing) - 1]
+        units = units / fills.price[opening]
+    if sizing.whole_units:
+        units = np.floor(units + TOLERANCE)
+    quantity = np.empty(len(fills.row))
+    quantity[opening] = units
+    left = units if fills.opens else np.concatenate(([held], units))
+    quantity[closing] = left[: len(quantity[closing])]  # what is opened is closed by the next fill
+    commission = costs.commissions(quantity, fills.price)
+    moved = fills.sign * quantity * fills.price + commission
+    return _Sized(quantity, commission, np.subtract.accumulate(np.concatenate(([cash], moved))))
 
 
 def _sized_in_turn(
-    legs: Legs, exposure: Floats, held: float, cash: float, costs: Costs, size: Size
-) -> tuple[Floats, Floats]:
-    """Set the quantities where each depends on the cash that the fills before have left.
-
-    Returns:
-        The commissions, and the cash before the first fill and after each.
-    """
-    rows, prices, signs = legs.row.tolist(), legs.price.tolist(), legs.sign.tolist()
+    fills: _Fills, exposure: Floats, held: float, cash: float, costs: Costs, size: Size
+) -> _Sized:
+    """Return the sizes where each depends on the cash that the fills before have left."""
+    rows, prices, signs = fills.row.tolist(), fills.price.tolist(), fills.sign.tolist()
     exposures = iter(exposure.tolist())
     quantities: list[float] = []
     commissions: list[float] = []
     known = [cash]
-    opens, quantity = legs.opens, held
+    opens, quantity = fills.opens, held
     for row, price, sign in zip(rows, prices, signs, strict=True):
         if opens:
             quantity = size(cash, price, next(exposures), row)
@@ -175,8 +199,7 @@ def _sized_in_turn(
         commissions.append(commission)
         known.append(cash)
         opens = not opens
-    legs.quantity[:] = quantities
-    return np.array(commissions), np.array(known)
+    return _Sized(np.array(quantities), np.array(commissions), np.array(known))
 
 
 def _allowed(legs: Legs, risk: RiskConfig) -> bool:

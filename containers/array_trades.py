@@ -62,41 +62,29 @@ def trades_of(
     """
     row = legs.row + first_bar
     exit_bar, exit_price = row[legs.closing], legs.price[legs.closing]
-    count = len(exit_bar)
     exited = legs.quantity[legs.closing].copy()
     exit_value = exited * exit_price
-    entry_bar, entered, price, commission = (
-        _entries(values[legs.opening], count, after_first=held is not None)
-        for values in (row, legs.quantity, legs.price, legs.commission)
-    )
-    entry_value = entered * price
-    late = np.full(count, moment == "close")
-    entry_ts = bars.ts[entry_bar]
+    entries = _entries(legs, row, held, bars, moment)
     if held is not None:
-        entry_ts[0] = held.entry_ts
-        entry_bar[0] = np.searchsorted(bars.ts, held.entry_ts, side="right") - 1
-        late[0] = held.entry_moment == "close"
-        entered[0], entry_value[0] = held.entered, held.entry_value
-        commission[0] = held.commission
         exit_value[0] += held.exit_value
         exited[0] += held.exited
-    commission += legs.commission[legs.closing]
+    commission = entries.commission + legs.commission[legs.closing]
     direction = -legs.sign[legs.closing]
-    entry_price = entry_value / entered
-    pnl = direction * (exit_value - entry_value) - commission
-    first = np.maximum(entry_bar + late, 0)  # a position may be older than the data
+    entry_price = entries.value / entries.quantity
+    pnl = direction * (exit_value - entries.value) - commission
+    first = np.maximum(entries.bar + entries.late, 0)  # a position may be older than the data
     spans = np.column_stack((first, exit_bar + (moment == "close")))
     mae, mfe = _excursions(bars, spans, direction, entry_price, exit_price)
     return Trades(
         direction=direction,
-        quantity=entered,
-        entry_ts=entry_ts,
+        quantity=entries.quantity,
+        entry_ts=entries.ts,
         entry_price=entry_price,
         exit_price=exit_value / exited,
         pnl=pnl,
-        return_fraction=pnl / entry_value,
+        return_fraction=pnl / entries.value,
         commission=commission,
-        bars_held=exit_bar - entry_bar,
+        bars_held=exit_bar - entries.bar,
         mae=mae,
         mfe=mfe,
     )
@@ -122,7 +110,58 @@ def position_after(
     )
 
 
-def _entries(values: NDArray[Any], count: int, *, after_first: bool) -> NDArray[Any]:
+class _Entries(NamedTuple):
+    """The entries of trades, of each as one.
+
+    Args:
+        bar: int64 (n,), index of the bar; -1 if it is older than the data.
+        ts: int64 (n,), ns UTC.
+        late: bool (n,), whether it was at the close, so that the range of its bar does not count.
+        quantity: float64 (n,), units.
+        value: float64 (n,), quote currency.
+        commission: float64 (n,), quote currency, that of a part that was left before included.
+    """
+
+    bar: Rows
+    ts: Rows
+    late: NDArray[np.bool_]
+    quantity: Floats
+    value: Floats
+    commission: Floats
+
+
+def _entries(
+    legs: Legs, row: Rows, held: Position | None, bars: Bars, moment: FillMoment
+) -> _Entries:
+    """Return the entries of the trades that fills close.
+
+    Args:
+        legs: The fills.
+        row: int64, their bars.
+        held: The position before them, if there is one.
+        bars: All bars of the symbol.
+        moment: When in their bars the fills were made.
+    """
+    count = len(row[legs.closing])
+    bar, quantity, price, commission = (
+        _of_entries(values[legs.opening], count, after_first=held is not None)
+        for values in (row, legs.quantity, legs.price, legs.commission)
+    )
+    late = np.full(count, moment == "close")
+    entries = _Entries(bar, bars.ts[bar], late, quantity, quantity * price, commission)
+    if held is not None:
+        bar[0] = np.searchsorted(bars.ts, held.entry_ts, side="right") - 1
+        entries.ts[0] = held.entry_ts
+        late[0] = held.entry_moment == "close"
+        quantity[0], entries.value[0], commission[0] = (
+            held.entered,
+            held.entry_value,
+            held.commission,
+        )
+    return entries
+
+
+def _of_entries(values: NDArray[Any], count: int, *, after_first: bool) -> NDArray[Any]:
     """Return what belongs to the entries of ``count`` trades; that of a first one is yet to come.
 
     Args:

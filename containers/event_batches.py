@@ -2,62 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 
 from admf.engine.batch import Batch
 from admf.engine.block import Block, DictionaryColumn
-from admf.engine.events import Event
+from admf.engine.events import Event, event_name
 
-__all__ = ["Told", "batches_of"]
+__all__ = ["Told", "batch_of"]
 
 Told: TypeAlias = tuple[Event, int, str]
 """An event, the place of the one that it follows from (-1 for none), and the publisher's id."""
 
 
-def batches_of(told: Sequence[Told]) -> Iterator[Batch]:
-    """Yield events as batches in which all events of a type have the same publisher.
+def batch_of(told: Sequence[Told]) -> Batch:
+    """Return events as a batch.
 
     Args:
-        told: The events, in their order.
+        told: The events, in their order; those of a type have the same publisher.
+
+    Raises:
+        ValueError: A type of events has two publishers.
     """
-    start = 0
-    while start < len(told):
-        stop = _same_publishers(told, start)
-        yield _batch(told[start:stop], start)
-        start = stop
-
-
-def _same_publishers(told: Sequence[Told], start: int) -> int:
-    """Return the first place at which a type of events has another publisher than before."""
-    publishers: dict[type[Event], str] = {}
-    for place in range(start, len(told)):
-        event, _, source = told[place]
-        if publishers.setdefault(event.__class__, source) != source:
-            return place
-    return len(told)
-
-
-def _batch(told: Sequence[Told], first: int) -> Batch:
     by_type: dict[type[Event], list[Event]] = {}
     codes: dict[type[Event], int] = {}
     sources: list[str] = []
     order = bytearray()
     for event, _, source in told:
         cls = event.__class__
-        if cls not in codes:
-            codes[cls] = len(codes)
+        code = codes.setdefault(cls, len(codes))
+        if code == len(sources):
             by_type[cls] = []
             sources.append(source)
+        elif sources[code] != source:
+            raise ValueError(f"{event_name(cls)} is published by {sources[code]} and by {source}")
         by_type[cls].append(event)
-        order.append(codes[cls])
-    causes = np.array([cause for _, cause, _ in told]) - first
+        order.append(code)
     return Batch(
         _blocks(list(by_type.values())),
         np.frombuffer(order, dtype=np.uint8),
-        causes=np.maximum(causes, -1),
+        causes=np.array([cause for _, cause, _ in told]),
         sources=sources,
     )
 

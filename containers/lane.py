@@ -252,6 +252,7 @@ class LaneContainer(Container):
                 yield from self._fill_at_close(table.symbol[row])
 
     def _close_out(self) -> Iterator[None]:
+        self._events.show()  # from here on it is the execution that publishes orders
         for symbol in self._market.symbols:
             self._execution.close_out(symbol, self._risk.next_order_id())
             yield

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from admf.containers.event_batches import Told, batches_of
+from admf.containers.event_batches import Told, batch_of
 from admf.containers.events import (
     Cancel,
     Fill,
@@ -93,8 +93,7 @@ class LaneEvents:
     def publish_block(self, block: Block[Any] | Batch, source: str = "") -> None:
         """Tell events that none of the lane's own containers waits for."""
         if self.direct:
-            self.settle()  # what was published before comes before
-            self._show()
+            self.show()  # what was published before comes before
             self.scope.record(block, source)
         elif isinstance(block, Block):
             self.scope.publish(block, source=source)
@@ -115,6 +114,11 @@ class LaneEvents:
         if len(told) >= _TOLD_AT_ONCE:
             self._show()
 
+    def show(self) -> None:
+        """Show the tracers all that was published till now, once it has reached everybody."""
+        self.settle()
+        self._show()
+
     def give_up(self) -> None:
         """Show what was published to the tracers, but to no container any more."""
         self._told.extend(self._queue)
@@ -129,8 +133,7 @@ class LaneEvents:
             for event, cause, source in told:
                 self.scope.record(event, source, None if cause == _NONE else first + cause)
             return
-        for batch in batches_of(told):
-            self.scope.record(batch)
+        self.scope.record(batch_of(told))
 
 
 class LaneMember(Container):

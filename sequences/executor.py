@@ -13,7 +13,7 @@ from admf.engine.summary import WindowSummary
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
 
-__all__ = ["InlineExecutor", "WindowExecutor", "WindowObserver", "run_window"]
+__all__ = ["InlineExecutor", "WindowExecutor", "WindowObserver", "run_to_its_end", "run_window"]
 
 
 class WindowObserver(Protocol):
@@ -102,12 +102,8 @@ async def run_window(window: ExecutionWindow, observer: WindowObserver) -> Windo
         MemoryLimitError: It was ended because memory ran out, so there is no point in going on.
     """
     observer.opened(window)
-    failure: BaseException | None = None
     try:
-        async with window:
-            await window.run()
-    except* WindowError as errors:
-        failure = ungroup(errors)
+        failure = await run_to_its_end(window)
     finally:
         if window.summary is not None:
             observer.closed(window.summary)
@@ -116,3 +112,14 @@ async def run_window(window: ExecutionWindow, observer: WindowObserver) -> Windo
     if window.summary is None:
         raise failure or WindowError(f"{window!r} was closed before it ran")
     return window.summary
+
+
+async def run_to_its_end(window: ExecutionWindow) -> BaseException | None:
+    """Run a window, and return why it failed if it did."""
+    failure: BaseException | None = None
+    try:
+        async with window:
+            await window.run()
+    except* WindowError as errors:
+        failure = ungroup(errors)
+    return failure

@@ -15,7 +15,6 @@ from anyio import to_thread
 from admf.containers.catalog import DataCatalog, UserModules
 from admf.engine.differences import briefly, differences
 from admf.engine.errors import ConfigError, Problem, WindowError
-from admf.engine.failures import ungroup
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.packing import SEAL_FIELD
 from admf.engine.registry import Registry
@@ -23,7 +22,7 @@ from admf.engine.result_names import results_path, trace_path
 from admf.engine.results import ResultStore
 from admf.engine.storage import MemoryStorage
 from admf.engine.topology import Resources
-from admf.engine.window import ExecutionWindow
+from admf.sequences.executor import run_to_its_end
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.settings import PhaseSettings
 from admf.workflows.declared import DeclaredWorkflow
@@ -166,23 +165,12 @@ async def _run(stored: StoredContainer, registry: Registry, catalog: DataCatalog
     lifecycle = LifecycleManager(registry=registry, resources=resources)
     storage, spec = MemoryStorage(), stored.spec
     results = ResultStore(storage, "rerun").window(spec.phase_name, spec.window_id)
-    failure = await _run_window(lifecycle.window(spec, results))
+    failure = await run_to_its_end(lifecycle.window(spec, results))
     text = storage.peek(f"{results.path}/{results_path(stored.container_id)}")
     if text is None:
         raise failure or WindowError(f"{stored.name} ran once more and left no file")
     trace = storage.peek(f"{results.path}/{trace_path(stored.container_id)}")
     return _Ran(text, trace, store.market_data.fingerprint, changes)
-
-
-async def _run_window(window: ExecutionWindow) -> BaseException | None:
-    """Run a window to its end; return why it failed, since its files may be the same even so."""
-    failure: BaseException | None = None
-    try:
-        async with window:
-            await window.run()
-    except* WindowError as errors:
-        failure = ungroup(errors)
-    return failure
 
 
 def _data_changes(stored: StoredContainer, now: _Portfolio, data: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from backtesting import Backtest, Strategy
-from walk import CAPITAL, START_S, UNITS, Work, arguments, closes, lanes, measure, opens
+from walk import CAPITAL, START_S, UNITS, Work, arguments, closes, lanes, measure, ohlc
 
 warnings.simplefilter("ignore")
 bars, count = arguments()
@@ -45,17 +45,9 @@ class Cross(Strategy):
 
 
 def prepare(size: int) -> Work:
-    values = closes(size)
-    first = opens(values)
     index = pd.to_datetime(START_S + 60 * np.arange(size), unit="s")
-    columns = {
-        "Open": first,
-        "High": np.maximum(first, values),
-        "Low": np.minimum(first, values),
-        "Close": values,
-        "Volume": np.ones(size),
-    }
-    return partial(work, pd.DataFrame(columns, index))
+    prices = dict(zip(("Open", "High", "Low", "Close"), ohlc(closes(size)), strict=True))
+    return partial(work, pd.DataFrame(prices | {"Volume": np.ones(size)}, index))
 
 
 def work(data: pd.DataFrame) -> dict[str, Any]:

@@ -11,19 +11,7 @@ from typing import Any
 
 import backtrader as bt
 import numpy as np
-from walk import (
-    CAPITAL,
-    START_S,
-    UNITS,
-    Work,
-    arguments,
-    closes,
-    lanes,
-    max_drawdown,
-    measure,
-    opens,
-    sharpe_ratio,
-)
+from walk import CAPITAL, START_S, UNITS, Work, arguments, closes, lanes, measure, ohlc, one_lane
 
 (bars,) = arguments()
 DAYS_TO_1970 = 719_163.0
@@ -76,10 +64,8 @@ class Cross(bt.Strategy):
 
 
 def prepare(size: int) -> Work:
-    values = closes(size)
-    first = opens(values)
     days = DAYS_TO_1970 + (START_S + 60 * np.arange(size)) / 86_400
-    columns = (days, first, np.maximum(first, values), np.minimum(first, values), values)
+    columns = (days, *ohlc(closes(size)))
     return partial(work, list(zip(*(column.tolist() for column in columns), strict=True)))
 
 
@@ -90,13 +76,7 @@ def work(rows: list[tuple[float, ...]]) -> dict[str, Any]:
     ((fast, slow),) = lanes(1)
     cerebro.addstrategy(Cross, fast=fast, slow=slow)
     (found,) = cerebro.run()
-    equity = np.array(found.equity)
-    return {
-        "equity": cerebro.broker.get_value(),
-        "trades": len(found.closed),
-        "sharpe": sharpe_ratio(equity),
-        "max_drawdown": max_drawdown(equity),
-    }
+    return one_lane(cerebro.broker.get_value(), len(found.closed), np.array(found.equity))
 
 
 measure(prepare, bars, 500)

@@ -6,21 +6,13 @@ import sys
 
 import numpy as np
 import polars as pl
-from walk import START_S, closes, opens
+from walk import START_S, closes, ohlc
 
 
 def frame(close: np.ndarray) -> pl.DataFrame:
-    first = opens(close)
-    return pl.DataFrame(
-        {
-            "timestamp": START_S + 60 * np.arange(len(close)),
-            "open": first,
-            "high": np.maximum(first, close),
-            "low": np.minimum(first, close),
-            "close": close,
-            "volume": np.ones(len(close)),
-        }
-    )
+    prices = dict(zip(("open", "high", "low", "close"), ohlc(close), strict=True))
+    times = START_S + 60 * np.arange(len(close))
+    return pl.DataFrame({"timestamp": times, **prices, "volume": np.ones(len(close))})
 
 
 if __name__ == "__main__":

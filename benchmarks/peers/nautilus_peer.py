@@ -22,19 +22,7 @@ from nautilus_trader.model.instruments import Equity
 from nautilus_trader.model.objects import Currency, Money, Price, Quantity
 from nautilus_trader.model.position import Position
 from nautilus_trader.trading.strategy import Strategy
-from walk import (
-    CAPITAL,
-    START_S,
-    UNITS,
-    Work,
-    arguments,
-    closes,
-    lanes,
-    max_drawdown,
-    measure,
-    opens,
-    sharpe_ratio,
-)
+from walk import CAPITAL, START_S, UNITS, Work, arguments, closes, lanes, measure, ohlc, one_lane
 
 (bars,) = arguments()
 VENUE = Venue("SIM")
@@ -72,9 +60,7 @@ class Cross(Strategy):
 
 def prepare(size: int) -> Work:
     values = closes(size)
-    first = opens(values)
-    prices = (first, np.maximum(first, values), np.minimum(first, values), values)
-    columns = [[Price(value, PRECISION) for value in column.tolist()] for column in prices]
+    columns = [[Price(price, PRECISION) for price in it.tolist()] for it in ohlc(values)]
     times = ((START_S + 60 * np.arange(1, size + 1)) * 1_000_000_000).tolist()
     volume = Quantity.from_int(1_000_000)
     made = [Bar(BARS, *row, volume, ts, ts) for *row, ts in zip(*columns, times, strict=True)]
@@ -122,12 +108,8 @@ def outcome(engine: BacktestEngine, made: list[Bar], close: np.ndarray) -> dict[
     equity = equity_of(positions, close)
     cash = engine.portfolio.account(VENUE).balance_total(USD).as_double()
     held = sum(it.signed_qty for it in engine.cache.positions_open())
-    return {
-        "equity": cash + held * made[-1].close.as_double(),
-        "trades": sum(it.is_closed for it in positions),
-        "sharpe": sharpe_ratio(equity),
-        "max_drawdown": max_drawdown(equity),
-    }
+    final_equity = cash + held * made[-1].close.as_double()
+    return one_lane(final_equity, sum(it.is_closed for it in positions), equity)
 
 
 def equity_of(positions: list[Position], close: np.ndarray) -> np.ndarray:

@@ -32,6 +32,12 @@ def opens(close: np.ndarray) -> np.ndarray:
     return np.concatenate(([100.0], close[:-1]))
 
 
+def ohlc(close: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return open, high, low and close, float64 (bars,) each, of bars that reach no further."""
+    first = opens(close)
+    return first, np.maximum(first, close), np.minimum(first, close), close
+
+
 def lanes(count: int) -> list[tuple[int, int]]:
     """Return fast and slow periods: of one lane, of up to 100, or ten for each slow from 20 on."""
     if count == 1:
@@ -51,6 +57,16 @@ def sharpe_ratio(equity: np.ndarray) -> float:
 def max_drawdown(equity: np.ndarray) -> float:
     """Return the greatest drawdown of float64 (bars,) equity, a fraction that is not above 0."""
     return float(np.min(equity / np.maximum.accumulate(equity) - 1.0))
+
+
+def one_lane(final_equity: float, trades: int, equity: np.ndarray) -> dict[str, Any]:
+    """Return the outcome of one lane, with float64 (bars,) equity, of a peer that tells no more."""
+    return {
+        "equity": final_equity,
+        "trades": trades,
+        "sharpe": sharpe_ratio(equity),
+        "max_drawdown": max_drawdown(equity),
+    }
 
 
 Work = Callable[[], dict[str, Any]]
