@@ -273,3 +273,25 @@ async def test_whoever_waits_takes_over_from_one_who_is_cancelled():
     assert (gate.begun, gate.ended) == (2, 1)
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_work_that_takes_no_time_is_done_once_for_those_who_wait_and_those_who_do_not():
+    joinable, gate, done = Joinable(), Gate(), []
+    joinable.run_now(lambda: done.append("now"))
+    joinable.run_now(lambda: done.append("again"))
+    await joinable.run(gate)
+    assert (done, gate.begun) == (["now"], 0)
+
+
+async def test_an_error_of_work_that_takes_no_time_is_raised_to_all_who_ask():
+    joinable, error = Joinable(), ValueError("work")
+
+    def fail() -> None:
+        raise error
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="work") as caught:
+            joinable.run_now(fail)
+        assert caught.value is error
+    with pytest.raises(ValueError, match="work"):
+        await joinable.run(Gate())

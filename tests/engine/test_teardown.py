@@ -189,3 +189,18 @@ async def test_hurry_does_not_lengthen_a_deadline():
     teardown.hurry(60)
     await teardown.attempt("stop", "a", works.hanging("a"))
     assert [str(error) for error in teardown.errors] == ["stop of a took longer than 0.001 s"]
+
+
+async def test_a_step_that_takes_no_time_is_done_once_and_its_error_is_noted_with_the_subject():
+    teardown, begun = Teardown(Deadlines()), []
+
+    def fail() -> None:
+        begun.append("x")
+        raise ValueError("broken")
+
+    for _ in range(2):
+        teardown.attempt_now("stop", "container 'x'", fail)
+    error = teardown.error("stop", "container 'x'")
+    assert isinstance(error, ValueError)
+    assert error.__notes__ == ["raised by stop of container 'x'"]
+    assert begun == ["x"]
