@@ -20,7 +20,8 @@ help: ## List the targets
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[search]' --group dev --group oracles
+	$(BIN)/python -m pip install --quiet --editable '.[search,websocket,redis,server,otel,prometheus]' \
+		--group dev --group oracles --group embedding
 	@touch $@
 
 demo: $(STAMP) ## Run a study on the bundled sample data and print its summary
