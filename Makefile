@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# Tests start hundreds of processes; with this set, each would compile the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON ?= python3.11
 VENV := .venv
