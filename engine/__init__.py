@@ -32,6 +32,8 @@ from admf.engine.errors import (
     WrongThreadError,
 )
 from admf.engine.events import (
+    ContainerAdded,
+    ContainerRemoved,
     Dropped,
     Envelope,
     Event,
@@ -73,6 +75,8 @@ __all__ = [
     "Clock",
     "ConfigError",
     "Container",
+    "ContainerAdded",
+    "ContainerRemoved",
     "ContainerState",
     "ContainerSummary",
     "DataError",

@@ -74,6 +74,8 @@ class Container:
     Attributes:
         outcome: How the execution window ended; set before the flush.
         error: What made the container fail, if anything did.
+        after_seq: It sees the events of its scope that come after this one.
+        last_seq: It sees the events of its scope up to this one; None up to the end.
     """
 
     def __init__(
@@ -94,11 +96,14 @@ class Container:
         self.depends_on = tuple(depends_on)
         self.outcome: Status = "completed"
         self.error: BaseException | None = None
+        self.after_seq = 0
+        self.last_seq: int | None = None
         self._state = _S.CREATED
         self._ran = False
         self._resumed = anyio.Event()
         self._subscriptions: list[Subscription] = []
         self._traced = False
+        self._held = False
         self._stopping, self._flushing, self._releasing = Joinable(), Joinable(), Joinable()
 
     def __repr__(self) -> str:
@@ -145,15 +150,19 @@ class Container:
 
     # -- life -------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, held: bool = False) -> None:
         """Attach the tracer, call `on_start`, be RUNNING; whatever goes wrong makes it FAILED.
+
+        Args:
+            held: Neither trace nor take in any event until `enter`.
 
         Raises:
             StateError: The container is not CREATED.
         """
         self._move(_S.STARTING)
+        self._held = held
         try:
-            if self.tracer is not None:
+            if self.tracer is not None and not held:
                 self.scope.attach_tracer(self.tracer)
                 self._traced = True
             await self.on_start()
@@ -164,6 +173,34 @@ class Container:
             raise
         self._ran = True
         self._resumed.set()
+
+    def enter(self, instead_of: Container | None = None) -> None:
+        """Take in events from now on, after a start that was ``held``; for `Bus.between` alone.
+
+        Args:
+            instead_of: A container of the same scope, which takes in nothing more; its
+                subscriptions give their places to those of this one.
+        """
+        leaving = () if instead_of is None else instead_of.subscriptions
+        self.scope.exchange(leaving, self._subscriptions, attach=self.tracer)
+        self._held, self._traced = False, True
+        self.after_seq = self.scope.next_seq - 1
+        if instead_of is not None:
+            instead_of.leave()
+
+    def leave(self) -> None:
+        """Take in no event any more; what its mailboxes hold it still handles.
+
+        For `Bus.between` alone.
+        """
+        self.scope.exchange(self._subscriptions, (), detach=self.tracer)
+        self._traced = False
+        self.last_seq = self.scope.next_seq - 1
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Those made by `subscribe`; none after the release."""
+        return tuple(self._subscriptions)
 
     async def pause(self) -> None:
         """Hold the source in `until_resumed`; the bus goes on delivering.
@@ -270,7 +307,7 @@ class Container:
         handler_name: str = getattr(handler, "__name__", type(handler).__name__)
         subscription = self.scope.subscribe(
             types, handler, name=name or f"{self.id}.{handler_name}", blocks=blocks, key=key,
-            mailbox=mailbox, on_error=on_error,
+            mailbox=mailbox, on_error=on_error, held=self._held,
         )  # fmt: skip
         self._subscriptions.append(subscription)
         return subscription

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENGINE_EVENTS",
+    "ContainerAdded",
+    "ContainerRemoved",
     "Dropped",
     "Envelope",
     "Event",
@@ -77,7 +79,28 @@ class Dropped(Event, frozen=True, gc=False, tag="DROPPED"):
     total: int
 
 
-ENGINE_EVENTS: tuple[type[Event], ...] = (WindowStart, WindowEnd, HandlerFailed, Dropped)
+class ContainerAdded(Event, frozen=True, gc=False, tag="CONTAINER_ADDED"):
+    """A container entered a running window: it sees its scope's events after ``after_seq``."""
+
+    container_id: str
+    after_seq: int
+
+
+class ContainerRemoved(Event, frozen=True, gc=False, tag="CONTAINER_REMOVED"):
+    """A container left a running window: it saw its scope's events up to ``last_seq``."""
+
+    container_id: str
+    last_seq: int
+
+
+ENGINE_EVENTS: tuple[type[Event], ...] = (
+    WindowStart,
+    WindowEnd,
+    HandlerFailed,
+    Dropped,
+    ContainerAdded,
+    ContainerRemoved,
+)
 
 
 def event_name(cls: type[Event]) -> str:
