@@ -16,7 +16,7 @@ from admf.engine.events import Envelope, Event, Published, event_name
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
-from admf.engine.subscription import Handler, Mailbox, OnError, Subscription
+from admf.engine.subscription import Handler, Judge, Mailbox, OnError, Subscription
 
 __all__ = ["Bus", "DeadLetter", "EventTypes"]
 
@@ -182,7 +182,7 @@ class Bus(Draining):
         blocks: bool = False,
         key: Hashable = None,
         mailbox: Mailbox | None = None,
-        on_error: OnError = "propagate",
+        on_error: OnError | Judge = "propagate",
         held: bool = False,
     ) -> Subscription:
         """Call ``handler`` with every event of these types from the next sequence number on.
@@ -197,7 +197,8 @@ class Bus(Draining):
             key: Only events whose ``key_field`` has this value.
             mailbox: Give the handler a bounded queue and a worker of its own.
             on_error: ``propagate``: an exception fails the drain, after the event has reached its
-                other subscribers; ``isolate``: it is recorded and the bus goes on.
+                other subscribers; ``isolate``: it is recorded and the bus goes on. A function
+                decides when it has occurred.
             held: Take in no event until `exchange` lets it enter.
 
         Raises:

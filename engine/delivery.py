@@ -9,6 +9,7 @@ import anyio
 import msgspec
 
 from admf.engine.block import Block
+from admf.engine.errors import WindowError
 from admf.engine.events import Envelope, Event
 from admf.engine.subscription import Subscription
 
@@ -59,17 +60,21 @@ class Interlude:
     Args:
         work: What to do; if it is interrupted, the next drain does it again.
         tell: Called when it is done.
+        cause: Number of the event that what it publishes follows from.
 
     Attributes:
         over: Whether it is done, or not wanted any more.
         seq: The last sequence number before it.
     """
 
-    __slots__ = ("_limit", "over", "seq", "tell", "work")
+    __slots__ = ("_limit", "cause", "over", "seq", "tell", "work")
 
-    def __init__(self, work: Callable[[], Awaitable[None]], tell: Callable[[], None]) -> None:
+    def __init__(
+        self, work: Callable[[], Awaitable[None]], tell: Callable[[], None], cause: int = 0
+    ) -> None:
         self.work = work
         self.tell = tell
+        self.cause = cause
         self.over = False
         self.seq = 0
         self._limit = anyio.CancelScope()
@@ -79,7 +84,11 @@ class Interlude:
         self.seq = seq
         if not self.over:
             with anyio.CancelScope() as self._limit:
-                await self.work()
+                try:
+                    await self.work()
+                except WindowError:
+                    self.over = True
+                    raise
                 self.over = True
                 self.tell()
 

@@ -165,9 +165,14 @@ class Dispatcher(Scope):
         route.paced(quick=self._drive.look())
 
     async def _wait_for(self, interlude: Interlude) -> None:
+        outer, self.cause = self.cause, interlude.cause
         try:
-            await interlude.do(self._seq)
+            suspended = begin(interlude.do(self._seq))
+            self.cause = outer
+            if suspended is not None:
+                await resume(self, interlude.cause, suspended)
         finally:
+            self.cause = outer
             if not interlude.over:  # it was interrupted
                 self._queue.appendleft((interlude, 0, ""))
 

@@ -130,6 +130,16 @@ class Draining(Dispatcher):
             interlude.withdraw()
         return interlude.seq
 
+    def before_next(self, work: Callable[[], Awaitable[None]], cause: int) -> None:
+        """Have something done before the next event of this scope is delivered; see `between`.
+
+        Args:
+            work: May raise a `WindowError`, which fails the drain as that of a handler does.
+            cause: Sequence number of the event that what it publishes follows from.
+        """
+        self._queue.appendleft((Interlude(work, self._drive.tell, cause), 0, ""))
+        self._drive.progress.set()
+
     async def settle(self, subscriptions: Collection[Subscription]) -> None:
         """Drain the bus until mailboxes are empty, or wait while somebody else does.
 

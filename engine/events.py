@@ -16,12 +16,14 @@ __all__ = [
     "ENGINE_EVENTS",
     "ContainerAdded",
     "ContainerRemoved",
+    "ContainerSwapped",
     "Dropped",
     "Envelope",
     "Event",
     "EventRegistry",
     "HandlerFailed",
     "Published",
+    "SourceFailed",
     "WindowEnd",
     "WindowStart",
     "event_name",
@@ -93,6 +95,21 @@ class ContainerRemoved(Event, frozen=True, gc=False, tag="CONTAINER_REMOVED"):
     last_seq: int
 
 
+class ContainerSwapped(Event, frozen=True, gc=False, tag="CONTAINER_SWAPPED"):
+    """A container took another's place: that saw the events up to ``last_seq``, it those after."""
+
+    container_id: str
+    successor_id: str
+    last_seq: int
+
+
+class SourceFailed(Event, frozen=True, gc=False, tag="SOURCE_FAILED"):
+    """The `run` of a source raised, and its window goes on; see `Supervision`."""
+
+    container_id: str
+    error: str
+
+
 ENGINE_EVENTS: tuple[type[Event], ...] = (
     WindowStart,
     WindowEnd,
@@ -100,6 +117,8 @@ ENGINE_EVENTS: tuple[type[Event], ...] = (
     Dropped,
     ContainerAdded,
     ContainerRemoved,
+    ContainerSwapped,
+    SourceFailed,
 )
 
 

@@ -14,12 +14,14 @@ from admf.engine.clock import Clock
 from admf.engine.container import Container, ContainerState
 from admf.engine.departure import Departure
 from admf.engine.errors import ConfigError, StateError, did_you_mean
-from admf.engine.events import ContainerAdded, ContainerRemoved
+from admf.engine.events import ContainerAdded, ContainerRemoved, ContainerSwapped
 from admf.engine.failures import combine
 from admf.engine.ids import check_id
+from admf.engine.restarts import Restarts
 from admf.engine.results import WindowResults
 from admf.engine.shielding import finish
 from admf.engine.summary import ContainerSummary
+from admf.engine.supervision import RestartCount
 from admf.engine.teardown import Deadlines
 from admf.engine.window_run import WindowRun
 
@@ -60,11 +62,29 @@ class Membership:
         self._open = False
         self._turn = anyio.Lock()
         self._limit: anyio.CancelScope | None = None
-        self._departure: Departure | None = None
+        self._departures: dict[Container, Departure] = {}  # under way
+        self._successors: dict[str, str] = {}  # by the ids of those whose places they took
+        self._restarts = Restarts(self, clock)
+        run.on_source_failed = self._restarts.source_failed
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may change."""
+        return self._open
+
+    def begin_with(self, containers: tuple[Container, ...]) -> None:
+        """Take the containers of a window that is about to start.
+
+        Raises:
+            ConfigError: One is to be restarted, and cannot be.
+        """
+        self.containers = containers
+        for container in containers:
+            self._restarts.watch(container)
+            self._ids.add(container.id.casefold())
 
     def open(self) -> None:
         """Allow changes: the window has started."""
-        self._ids.update(container.id.casefold() for container in self.containers)
         self._open = True
 
     async def close(self) -> None:
@@ -77,32 +97,37 @@ class Membership:
 
     def hurry(self, seconds: float) -> None:
         """Give each step of leaving no more than this from now on."""
-        if self._departure is not None:
-            self._departure.teardown.hurry(seconds)
+        for departure in self._departures.values():
+            departure.teardown.hurry(seconds)
 
     # -- changes ----------------------------------------------------------------------------------
 
     async def add(self, container: Container) -> int:
         """See `ExecutionWindow.add`."""
         async with self._change():
-            self._check_new(container)
-            arrival = Arrival(
-                container,
-                run=self._run,
-                deadlines=self._deadlines,
-                on_entered=partial(self._admit, container),
-            )
-            await arrival.carry_out()
+            await self.arrival(container).in_turn()
             return container.after_seq
+
+    async def swap(self, container_id: str, successor: Container) -> int:
+        """See `ExecutionWindow.swap`."""
+        async with self._change():
+            arrival = self.arrival(successor, instead_of=self._find(container_id))
+            try:
+                await arrival.in_turn()
+            finally:
+                if arrival.replaced is not None:
+                    await finish(partial(self.retire, arrival.replaced))
+            return successor.after_seq
 
     async def remove(self, container_id: str) -> int:
         """See `ExecutionWindow.remove`."""
         async with self._change():
             container = self._find(container_id)
-            if needed_by := [it.id for it in self.containers if container_id in it.depends_on]:
-                names = ", ".join(map(repr, needed_by))
-                raise StateError(f"container {container_id!r} stays: {names} depend on it")
-            await self._see_off(container)
+            if names := [repr(it.id) for it in self.containers if self._needs(it, container)]:
+                raise StateError(
+                    f"container {container.id!r} stays: {', '.join(names)} depend on it"
+                )
+            await finish(partial(self.retire, container))
             return container.last_seq or 0
 
     @asynccontextmanager
@@ -117,46 +142,84 @@ class Membership:
         if limit.cancelled_caught:
             raise StateError(f"window {self._bus.name!r} was closed before it was changed")
 
-    def _admit(self, container: Container) -> None:
-        self.containers = (*self.containers, container)
-        self._ids.add(container.id.casefold())
-        self._run.join(container)
-        event = ContainerAdded(self._clock.now_ns(), container.id, container.after_seq)
-        container.scope.publish(event)
+    def arrival(
+        self,
+        container: Container,
+        *,
+        instead_of: Container | None = None,
+        restarts: RestartCount | None = None,
+    ) -> Arrival:
+        """Return what lets a new container in, if it fits.
 
-    async def _see_off(self, container: Container) -> None:
-        self._departure = Departure(
+        Args:
+            container: The new one.
+            instead_of: Whose place it takes, or that of whoever has the place by then.
+            restarts: Those there were, if this is one more.
+
+        Raises:
+            ConfigError: It does not fit.
+            StateError: It is not new.
+        """
+        self._check_new(container)
+        if instead_of is not None:
+            self._check_successor(container, instead_of)
+        self._restarts.watch(container, restarts)
+        return Arrival(
+            container,
+            run=self._run,
+            deadlines=self._deadlines,
+            on_entered=partial(self._admit, container),
+            instead_of=None if instead_of is None else partial(self._find, instead_of.id),
+            keep_state=restarts is None or restarts.supervision.keep_state,
+        )
+
+    async def retire(self, container: Container) -> None:
+        """See a container off; if it is interrupted, it can be called again.
+
+        Raises:
+            Exception: What went wrong in a step, or several as a group.
+        """
+        departure = self._departures.get(container) or Departure(
             container,
             run=self._run,
             write=self._results.write_container,
             deadlines=self._deadlines,
             on_left=partial(self._tell_of_removal, container),
         )
-        try:
-            await finish(partial(self._retire, self._departure))
-        finally:
-            self._departure = None
+        self._departures[container] = departure
+        await departure.carry_out()
+        del self._departures[container]
+        self.containers = tuple(it for it in self.containers if it is not container)
+        successor = self._successors.get(container.id, "")
+        self.retired.append(ContainerSummary.of(container, successor))
+        errors = departure.teardown.errors
+        for error in errors:
+            self._run.take_note(error)
+        if departure.failure is not None and self._run.active:
+            self._run.give_up(departure.failure)
+        elif departure.failure is not None:
+            errors.append(departure.failure)
+        failure = combine(f"the end of container {container.id!r} failed", errors)
+        if failure is not None:
+            raise failure
+
+    def _admit(self, container: Container, before: Container | None) -> None:
+        self._ids.add(container.id.casefold())
+        now_ns, seq = self._clock.now_ns(), container.after_seq
+        if before is None:
+            self.containers = (*self.containers, container)
+            container.scope.publish(ContainerAdded(now_ns, container.id, seq))
+        else:
+            place = self.containers.index(before) + 1
+            self.containers = (*self.containers[:place], container, *self.containers[place:])
+            self._successors[before.id] = container.id
+            self._run.dismiss(before)
+            container.scope.publish(ContainerSwapped(now_ns, before.id, container.id, seq))
+        self._run.join(container)
 
     def _tell_of_removal(self, container: Container) -> None:
         event = ContainerRemoved(self._clock.now_ns(), container.id, container.last_seq or 0)
         container.scope.publish(event)
-
-    async def _retire(self, departure: Departure) -> None:
-        await departure.carry_out()
-        container = departure.container
-        self.containers = tuple(it for it in self.containers if it is not container)
-        self.retired.append(ContainerSummary.of(container))
-        errors = departure.teardown.errors
-        for error in errors:
-            self._run.take_note(error)
-        if departure.failure is not None:
-            if self._run.active:
-                self._run.give_up(departure.failure)
-            else:
-                errors.append(departure.failure)
-        failure = combine(f"removing container {container.id!r} failed", errors)
-        if failure is not None:
-            raise failure
 
     # -- checks -----------------------------------------------------------------------------------
 
@@ -180,12 +243,34 @@ class Membership:
             )
         if container.scope.root is not self._bus:
             raise ConfigError(f"{container!r} lives on another bus than window {self._bus.name!r}")
+        if container.scope.failure is not None:
+            raise StateError(f"{container!r} cannot live in a scope that has failed")
         for id_ in container.depends_on:
             if self._find(id_, f"container {container.id!r} depends on unknown").error is not None:
                 raise StateError(f"container {container.id!r} depends on {id_!r}, which failed")
 
+    def _check_successor(self, container: Container, before: Container) -> None:
+        if container.scope is not before.scope:
+            raise ConfigError(
+                f"{container!r} has to live in the scope of {before!r} to take its place"
+            )
+        place = self.containers.index(before)
+        for id_ in container.depends_on:
+            if self.containers.index(self._find(id_)) >= place:
+                raise ConfigError(
+                    f"container {container.id!r} depends on {id_!r}, which starts no earlier than "
+                    f"{before.id!r}, whose place it is to take"
+                )
+
+    def _needs(self, container: Container, needed: Container) -> bool:
+        return any(self._find(id_) is needed for id_ in container.depends_on)
+
     def _find(self, container_id: str, complaint: str = "there is no container") -> Container:
-        found = {container.id: container for container in self.containers}
-        if container_id not in found:
-            raise ConfigError(f"{complaint} {container_id!r}{did_you_mean(container_id, found)}")
-        return found[container_id]
+        """Return the container of this id, or the one that has its place."""
+        present = {it.id: it for it in self.containers}
+        id_ = container_id
+        while id_ in self._successors:
+            id_ = self._successors[id_]
+        if id_ not in present:
+            raise ConfigError(f"{complaint} {container_id!r}{did_you_mean(container_id, present)}")
+        return present[id_]

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from admf.engine.container import Container, Status
+from admf.engine.container import Container
+from admf.engine.container_state import Health, Status
 from admf.engine.failures import describe
 
 __all__ = ["ContainerSummary", "WindowSummary", "log_window"]
@@ -30,6 +31,9 @@ class ContainerSummary(msgspec.Struct, frozen=True, omit_defaults=True):
         after_seq: It was added when its scope had given this sequence number, and saw what came
             after.
         last_seq: It was removed when its scope had given this sequence number.
+        successor: Id of the container that took its place then.
+        health: ``degraded`` if it failed and went on.
+        failures: How often it did.
     """
 
     id: str
@@ -38,9 +42,12 @@ class ContainerSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str
     after_seq: int = 0
     last_seq: int | None = None
+    successor: str = ""
+    health: Health = "healthy"
+    failures: int = 0
 
     @classmethod
-    def of(cls, container: Container) -> ContainerSummary:
+    def of(cls, container: Container, successor: str = "") -> ContainerSummary:
         """Return the summary of a container as it stands."""
         error = "" if container.error is None else describe(container.error)
         return cls(
@@ -50,6 +57,9 @@ class ContainerSummary(msgspec.Struct, frozen=True, omit_defaults=True):
             error,
             after_seq=container.after_seq,
             last_seq=container.last_seq,
+            successor=successor,
+            health=container.health,
+            failures=container.failures,
         )
 
 

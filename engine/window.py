@@ -141,7 +141,7 @@ class ExecutionWindow:
             spills=self._spills,
         )
         topology.build(builder)
-        self._members.containers = builder.in_start_order()
+        self._members.begin_with(builder.in_start_order())
         self._reports = builder.reports
 
     async def run(self) -> None:
@@ -187,6 +187,32 @@ class ExecutionWindow:
             BusError: Called by a handler, which may start a task that calls it.
         """
         return await self._members.add(container)
+
+    async def swap(self, container_id: str, successor: Container) -> int:
+        """Let a new container take the place of another, between two events.
+
+        The old one handles every event up to that point, those in its mailboxes included, and the
+        new one every event after it; the state goes from `Container.hand_over` to
+        `Container.take_over`, the place in the order of subscribers and starts passes on. The old
+        one is then stopped, flushed and released: the results of both are kept. Whatever fails
+        before that leaves the old one in its place, and the new one is released.
+
+        Args:
+            container_id: The old one; the id of one that had the place before will do.
+            successor: A new container in the same scope, with an id of its own.
+
+        Returns:
+            The last sequence number of the scope that the old one has a part in.
+
+        Raises:
+            ConfigError: There is no such container, or the new one does not fit.
+            StateError: The window is not open, or the new container is not new.
+            DeadlineError: The old one's mailboxes were not empty in the time to drain.
+            BusError: Called by a handler, which may start a task that calls it.
+            Exception: The new one could not start or take over, or what went wrong in the end of
+                the old one, which fails the window.
+        """
+        return await self._members.swap(container_id, successor)
 
     async def remove(self, container_id: str) -> int:
         """Stop a container, let it handle what it has accepted, write its results, release it.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,6 +16,8 @@ from admf.engine.events import WindowEnd, WindowStart
 from admf.engine.failures import ungroup
 
 __all__ = ["WindowRun", "is_source"]
+
+OnSourceFailed: TypeAlias = Callable[[Container, Exception], Awaitable[bool]]
 
 
 class WindowRun:
@@ -30,6 +33,7 @@ class WindowRun:
         interrupted: Whether it was cancelled.
         reached_end: Whether nothing cut it short.
         end_published: Whether the last event is out.
+        on_source_failed: Decides whether the run goes on although a source raised.
     """
 
     def __init__(self, bus: Bus, window_id: str, clock: Clock) -> None:
@@ -37,6 +41,7 @@ class WindowRun:
         self.interrupted = False
         self.reached_end = False
         self.end_published = False
+        self.on_source_failed: OnSourceFailed = _fail_the_run
         self._bus = bus
         self._window_id = window_id
         self._clock = clock
@@ -119,8 +124,14 @@ class WindowRun:
         if self._group is not None:
             self._group.start_soon(self._run_source, source, name=container.id)
 
+    def dismiss(self, container: Container) -> None:
+        """End a source, which publishes no more; does nothing to other containers."""
+        source = self._sources.get(container)
+        if source is not None:
+            source.scope.cancel()
+
     async def leave(self, container: Container) -> None:
-        """End a source, and wait until it has ended; does nothing to other containers."""
+        """`dismiss` a source, and wait until it has ended."""
         source = self._sources.get(container)
         if source is not None:
             source.scope.cancel()
@@ -157,12 +168,21 @@ class WindowRun:
         if source.scope.cancel_called:
             return
         source.begun = True
+        failed: Exception | None = None
         try:
             with source.scope:
                 await source.container.run()
+        except Exception as error:  # noqa: BLE001 - raised below, when whoever waits for its end knows
+            failed = error
         finally:
             self._sources.pop(source.container, None)
             source.over.set()
+        if failed is not None and not await self.on_source_failed(source.container, failed):
+            raise failed
+
+
+async def _fail_the_run(_container: Container, _error: Exception) -> bool:
+    return False
 
 
 class _Source:

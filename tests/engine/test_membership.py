@@ -544,7 +544,7 @@ async def test_several_failures_are_raised_as_a_group(host):
     async with host:
         errors = {"on_stop": OSError("a"), "on_release": OSError("b")}
         await host.window.add(recorder(host, errors=errors))
-        with pytest.raises(ExceptionGroup, match="removing container 'late' failed") as caught:
+        with pytest.raises(ExceptionGroup, match="the end of container 'late' failed") as caught:
             await host.window.remove("late")
         assert [str(error) for error in caught.value.exceptions] == ["a", "b"]
 
