@@ -92,6 +92,8 @@ class Arrival:
             self._refusal = error
 
     async def _enter(self) -> None:
+        if self._container.scope.failure is not None:
+            raise StateError(f"container {self._container.id!r} came into a scope that has failed")
         if is_source(self._container) and not self._run.takes_sources:
             raise StateError(f"source {self._container.id!r} comes too late: the run is over")
         before = None if self._instead_of is None else self._instead_of()

@@ -35,6 +35,7 @@ Restarter: TypeAlias = "Callable[[Container, DeadLetter], OnError]"
 
 
 _S = ContainerState
+_IN_SERVICE = frozenset([_S.RUNNING, _S.DEGRADED, _S.PAUSED])
 
 
 class Container:
@@ -101,6 +102,11 @@ class Container:
     def state(self) -> ContainerState:
         """Where the container stands in its life."""
         return self._state
+
+    @property
+    def in_service(self) -> bool:
+        """Whether it runs, degraded or not, or is paused."""
+        return self._state in _IN_SERVICE
 
     @property
     def ran(self) -> bool:

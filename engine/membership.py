@@ -244,7 +244,7 @@ class Membership:
         if container.scope.root is not self._bus:
             raise ConfigError(f"{container!r} lives on another bus than window {self._bus.name!r}")
         if container.scope.failure is not None:
-            raise StateError(f"{container!r} cannot live in a scope that has failed")
+            raise StateError(f"container {container.id!r} is for a scope that has failed")
         for id_ in container.depends_on:
             if self._find(id_, f"container {container.id!r} depends on unknown").error is not None:
                 raise StateError(f"container {container.id!r} depends on {id_!r}, which failed")

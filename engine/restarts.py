@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from admf.engine.block import event_class
 from admf.engine.cancellation import CATCHABLE, is_cancelled
 from admf.engine.clock import Clock
-from admf.engine.container import Container, ContainerState
+from admf.engine.container import Container
 from admf.engine.delivery import DeadLetter
 from admf.engine.errors import ConfigError, HandlerError, WindowError
 from admf.engine.events import SourceFailed, event_name
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from admf.engine.membership import Membership
 
 __all__ = ["Restarts"]
-
-_IN_SERVICE = frozenset([ContainerState.RUNNING, ContainerState.DEGRADED, ContainerState.PAUSED])
 
 
 class Restarts:
@@ -68,7 +66,7 @@ class Restarts:
         return True
 
     def _decide(self, count: RestartCount, container: Container, letter: DeadLetter) -> OnError:
-        stays = self._members.is_open and container.state in _IN_SERVICE
+        stays = self._members.is_open and container.in_service
         if stays and not count.under_way:
             if not count.take():
                 container.fail(letter.error)
