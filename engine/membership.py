@@ -72,6 +72,11 @@ class Membership:
         """Whether it may change."""
         return self._open
 
+    def may_replace(self, container: Container) -> bool:
+        """Whether another may take a container's place: it has it, and nobody asked it to go."""
+        stays = container.in_service and container.last_seq is None
+        return self._open and stays and container not in self._departures
+
     def begin_with(self, containers: tuple[Container, ...]) -> None:
         """Take the containers of a window that is about to start.
 
@@ -127,6 +132,7 @@ class Membership:
                 raise StateError(
                     f"container {container.id!r} stays: {', '.join(names)} depend on it"
                 )
+            self._departures[container] = self._departure_of(container)  # no restart from now on
             await finish(partial(self.retire, container))
             return container.last_seq or 0
 
@@ -169,7 +175,7 @@ class Membership:
             run=self._run,
             deadlines=self._deadlines,
             on_entered=partial(self._admit, container),
-            instead_of=None if instead_of is None else partial(self._find, instead_of.id),
+            instead_of=None if instead_of is None else partial(self._place_of, instead_of.id),
             keep_state=restarts is None or restarts.supervision.keep_state,
         )
 
@@ -179,13 +185,7 @@ class Membership:
         Raises:
             Exception: What went wrong in a step, or several as a group.
         """
-        departure = self._departures.get(container) or Departure(
-            container,
-            run=self._run,
-            write=self._results.write_container,
-            deadlines=self._deadlines,
-            on_left=partial(self._tell_of_removal, container),
-        )
+        departure = self._departures.get(container) or self._departure_of(container)
         self._departures[container] = departure
         await departure.carry_out()
         del self._departures[container]
@@ -202,6 +202,21 @@ class Membership:
         failure = combine(f"the end of container {container.id!r} failed", errors)
         if failure is not None:
             raise failure
+
+    def _departure_of(self, container: Container) -> Departure:
+        return Departure(
+            container,
+            run=self._run,
+            write=self._results.write_container,
+            deadlines=self._deadlines,
+            on_left=partial(self._tell_of_removal, container),
+        )
+
+    def _place_of(self, container_id: str) -> Container:
+        container = self._find(container_id)
+        if not self.may_replace(container):
+            raise StateError(f"container {container.id!r} is on its way out, or failed")
+        return container
 
     def _admit(self, container: Container, before: Container | None) -> None:
         self._ids.add(container.id.casefold())

@@ -66,8 +66,7 @@ class Restarts:
         return True
 
     def _decide(self, count: RestartCount, container: Container, letter: DeadLetter) -> OnError:
-        stays = self._members.is_open and container.in_service
-        if stays and not count.under_way:
+        if self._members.may_replace(container) and not count.under_way:
             if not count.take():
                 container.fail(letter.error)
                 return "propagate"
@@ -110,7 +109,7 @@ class _Restart:
         Raises:
             WindowError: It failed too often, or its results could not be written.
         """
-        while self._members.is_open and self._container.last_seq is None:
+        while self._members.may_replace(self._container):
             try:
                 await self._replace()
                 self._replaced = True
