@@ -222,7 +222,8 @@ async def change_in_a_task(
         suspensions.act = injection
         await asyncio.wait([victim])
         suspensions.act = None
-        play.cancelled = victim.cancelled()
+        settled = {ContainerState.CREATED, ContainerState.RUNNING, ContainerState.DESTROYED}
+        assert {it.state for it in play.made} <= settled
         play.publish(4, 5)
         await window.bus.drain()
         gate.close()
