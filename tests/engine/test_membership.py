@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Self
 
 import anyio
@@ -662,6 +664,22 @@ async def test_a_hurried_teardown_hurries_a_removal_too(host):
             group.start_soon(remove)
             await anyio.wait_all_tasks_blocked()
             host.window.hurry(0.01)
+
+
+async def test_nothing_holds_on_to_a_container_that_has_left(host):
+    async with host:
+        old, new = recorder(host, "old"), recorder(host, "new")
+        left = [weakref.ref(old)]
+        await host.window.add(old)
+        await host.publish(1)
+        await host.window.swap("old", new)
+        del old
+        left.append(weakref.ref(new))
+        await host.window.remove("new")
+        del new
+        await host.bus.drain()
+        gc.collect()
+        assert [ref() for ref in left] == [None, None]
 
 
 def test_containers_come_and_go_on_trio_too(make_window):
