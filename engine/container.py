@@ -212,10 +212,11 @@ class Container:
             instead_of.leave()
 
     def leave(self) -> None:
-        """Take in no event any more; what its mailboxes hold it still handles.
+        """Take in no event any more, nor pass `until_resumed`; for `Bus.between` alone.
 
-        For `Bus.between` alone.
+        What its mailboxes hold it still handles.
         """
+        self._resumed = anyio.Event()
         self.scope.exchange(self._subscriptions, (), detach=self.tracer)
         self._traced = False
         self.last_seq = self.scope.next_seq - 1
