@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Self
 
 import anyio
 import anyio.lowlevel
@@ -27,19 +26,19 @@ class Draining(Dispatcher):
         self,
         name: str,
         drive: Drive,
-        parent: Self | None,
+        parent: Draining | None,
         exports: tuple[type[Event], ...],
         *,
         contain_failures: bool,
     ) -> None:
         super().__init__(name, drive, parent, exports, contain_failures=contain_failures)
-        self._root: Self = parent._root if parent else self
+        self._root: Draining = parent._root if parent else self
         self._draining = False
         self._drainer: object = None
         self._loop: EventLoopToken | None = None
 
     @property
-    def root(self) -> Self:
+    def root(self) -> Draining:
         """The bus that this one is a scope of, at whatever depth; itself if it is none."""
         return self._root
 
