@@ -122,9 +122,8 @@ class Membership:
             arrival = self.arrival(successor, instead_of=self._find(container_id))
             try:
                 await arrival.in_turn()
-            finally:
-                if arrival.replaced is not None:
-                    await finish(partial(self.retire, arrival.replaced))
+            finally:  # it may have entered even if something was raised
+                await self._retire_replaced(arrival)
             return successor.after_seq
 
     async def remove(self, container_id: str) -> int:
@@ -215,6 +214,10 @@ class Membership:
             self._run.begin(see_off)
         else:
             await see_off()
+
+    async def _retire_replaced(self, arrival: Arrival) -> None:
+        if arrival.replaced is not None:
+            await finish(partial(self.retire, arrival.replaced))
 
     def _departure_of(self, container: Container) -> Departure:
         return Departure(
