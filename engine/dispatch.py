@@ -12,7 +12,15 @@ from admf.engine.batch import Batch
 from admf.engine.block import event_class, is_block, last_ts
 from admf.engine.cancellation import CATCHABLE, is_cancelled
 from admf.engine.causation import Suspended, begin, resume
-from admf.engine.delivery import FROM_ABOVE, Delivery, Exported, QueueItem, TableChange, Target
+from admf.engine.delivery import (
+    FROM_ABOVE,
+    Delivery,
+    Exported,
+    Interlude,
+    QueueItem,
+    TableChange,
+    Target,
+)
 from admf.engine.errors import HandlerError, WindowError
 from admf.engine.events import Dropped, Envelope, Event, event_name
 from admf.engine.queues import BoundedQueue, weight
@@ -122,8 +130,8 @@ class Dispatcher(Scope):
     async def _deliver(self, item: QueueItem) -> None:
         event, cause, source = item
         origin: Scope | None = None
-        if isinstance(event, TableChange):
-            event.apply()
+        if isinstance(event, (TableChange, Interlude)):
+            await self._do_between_events(event)
             return
         if isinstance(event, Exported):
             origin, event = event.origin, event.event
@@ -152,6 +160,21 @@ class Dispatcher(Scope):
         self._drive.look()
         await self._continue(self._delivery)
         route.paced(quick=self._drive.look())
+
+    async def _do_between_events(self, item: TableChange | Interlude) -> None:
+        if isinstance(item, TableChange):
+            item.apply()
+            return
+        outer, self.cause = self.cause, item.cause
+        try:
+            suspended = begin(item.do(self._seq))
+            self.cause = outer
+            if suspended is not None:
+                await resume(self, item.cause, suspended)
+        finally:
+            self.cause = outer
+            if not item.over:  # it was interrupted
+                self._queue.appendleft((item, 0, ""))
 
     async def _continue(self, delivery: Delivery) -> None:
         envelope, drive = delivery.envelope, self._drive

@@ -33,6 +33,7 @@ class Drive:
 
     Attributes:
         cancelled_before: Native cancellations of the draining task that lie before the drain.
+        dismissed: What is to be cancelled between two drains; see `Bus.dismiss`.
         deadline: Time on the monotonic clock, in seconds, at which the loop has to yield.
         mailboxes: Every subscription with a mailbox: its scope and its queue.
         progress: Set when a drain that waits for its workers should look again.
@@ -40,10 +41,12 @@ class Drive:
 
     __slots__ = (
         "_looked",
+        "_told",
         "_turnstile",
         "_workers",
         "cancelled_before",
         "deadline",
+        "dismissed",
         "mailboxes",
         "max_block_s",
         "progress",
@@ -55,7 +58,9 @@ class Drive:
         self.deadline = 0.0
         self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
         self.progress = anyio.Event()
+        self.dismissed: dict[anyio.CancelScope, None] = {}
         self._looked = 0.0
+        self._told: anyio.Event | None = None  # made only when somebody waits
         self._turnstile = anyio.Lock(fast_acquire=True)
         self._workers: TaskGroup | None = None
 
@@ -91,6 +96,19 @@ class Drive:
     def time_is_up(self) -> bool:
         """Whether the last look found that it is time to yield."""
         return self._looked >= self.deadline
+
+    # -- those who wait for it -------------------------------------------------------------------
+
+    async def until_told(self) -> None:
+        """Wait until a drain ends, a mailbox is empty, or the work of an interlude is done."""
+        self._told = self._told or anyio.Event()
+        await self._told.wait()
+
+    def tell(self) -> None:
+        """Let all who wait look again."""
+        if self._told is not None:
+            self._told.set()
+            self._told = None
 
     # -- mailboxes --------------------------------------------------------------------------------
 
@@ -135,6 +153,7 @@ class Drive:
         finally:
             subscription.working = False
             self.progress.set()
+            self.tell()
 
     def forget_emptied(self) -> None:
         """Let go of mailboxes that are closed and hold nothing any more."""
