@@ -16,7 +16,7 @@ from admf.engine.events import WindowEnd
 from admf.engine.summary import WindowSummary
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
-from admf.workflows.outcome import Progress
+from admf.workflows.progress import RunProgress
 
 __all__ = ["PhaseWatch"]
 
@@ -46,7 +46,7 @@ class PhaseWatch:
         self,
         name: str,
         data: MarketData,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> None:
         self.windows = 0
         self.completed = 0
@@ -85,7 +85,7 @@ class PhaseWatch:
         report, lanes, total = self._on_progress, len(config.lanes), self._bars(config)
 
         def tell(done: int) -> None:
-            report(Progress(self._name, spec.window_id, done, total, lanes, self.windows))
+            report(RunProgress(self._name, spec.window_id, done, total, lanes, self.windows))
 
         return tell
 

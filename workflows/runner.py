@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import anyio
+import anyio.lowlevel
+from anyio import to_thread
 
 from admf.containers.catalog import DataCatalog, UserModules
+from admf.engine.clock import Clock, WallClock
+from admf.engine.errors import ConfigError, StateError
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.memory import MemoryProbe
 from admf.engine.memory_guard import MemoryGuard
@@ -22,17 +28,20 @@ from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import Sequencer
 from admf.workflows.experiment import Experiment
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
-from admf.workflows.outcome import Progress, RunResult
+from admf.workflows.outcome import RunResult
 from admf.workflows.plugins import installed_plugins, known_events
+from admf.workflows.progress import RunProgress
 from admf.workflows.resolution import loaded_from_experiment, resolve_phases
-from admf.workflows.run import Existing, Run, RunExecutor
+from admf.workflows.run import Run
+from admf.workflows.run_execution import Existing, RunExecution, RunExecutor
+from admf.workflows.run_queue import RunQueue
 from admf.workflows.study import Plan
 from admf.workflows.user_code import code_digests
 from admf.workflows.versions import installed_versions
 from admf.workflows.vocabulary import Vocabulary, vocabulary_of
 from admf.workflows.workers import ProcessExecutor, usable_cores
 
-__all__ = ["ExperimentSource", "Runner", "Workers", "run", "run_async"]
+__all__ = ["ExperimentSource", "Runner", "Workers"]
 
 _SECONDS_HERE = 1.0
 """What short studies take in all; to start workers for them would not pay."""
@@ -46,6 +55,11 @@ ExperimentSource: TypeAlias = "str | os.PathLike[str] | Mapping[str, object] | L
 
 class Runner:
     """Runs experiments, one after the other or side by side, in the caller's event loop.
+
+    `run` runs one and waits for it. `submit` needs a runner that is open, by ``async with`` or by
+    `start` and `aclose`, and returns at once. Closing cancels what still runs and waits until its
+    results are written; so wait for those that are to come to their end before. Runs share nothing
+    but the loop, which each holds no longer than ``max_block_ms`` at a time.
 
     Args:
         results_root: Folder below which each run has its own.
@@ -61,10 +75,13 @@ class Runner:
         workers: Processes that run windows side by side, where there are such; ``auto`` takes as
             many as there are cores, once a study has taken a second. With 1, all windows run in the
             caller's process and event loop.
+        max_runs: Runs that were submitted and are at work at once; others wait for their turn.
+        kept_runs: Runs that are over and still stand in `runs`.
+        clock: Tells how fast runs are; the machine's own by default.
 
     Raises:
-        ValueError: Results are to be replaced and to be continued; or several workers are to use a
-            ``registry``, although they see only what is installed.
+        ValueError: ``max_runs`` is less than 1; or results are to be replaced and to be continued;
+            or several workers are to use a ``registry``, although they see only what is installed.
     """
 
     def __init__(
@@ -79,7 +96,12 @@ class Runner:
         storage: Storage | None = None,
         memory: MemoryProbe | None = None,
         workers: Workers = 1,
+        max_runs: int = 4,
+        kept_runs: int = 100,
+        clock: Clock | None = None,
     ) -> None:
+        if max_runs < 1:
+            raise ValueError(f"max_runs must be at least 1, got {max_runs}")
         self._workers = _checked_workers(workers, own_plugins=registry is not None)
         self._seconds_here = _SECONDS_HERE if workers == "auto" else 0.0
         self.registry = registry or installed_plugins()
@@ -87,8 +109,13 @@ class Runner:
         self._existing: Existing = _existing(
             overwrite=overwrite, resume=resume, allow_changed=allow_changed
         )
-        self._catalog = DataCatalog(frames)
+        self._frames = frames
         self._memory = memory
+        self._clock = clock or WallClock()
+        self._queue = RunQueue(max_runs, kept_runs)
+        self._numbers = itertools.count(1)
+        self._is_open: bool | None = None  # until it was open
+        self._planning = anyio.CapacityLimiter(1)
 
     def load(
         self,
@@ -125,41 +152,47 @@ class Runner:
         """
         return resolve_phases(loaded, loaded.workflow)
 
-    async def prepare(self, experiment: ExperimentSource) -> Run:
+    async def prepare(self, experiment: ExperimentSource) -> RunExecution:
         """Check an experiment and read its data, and return the run, which is yet to be executed.
 
         Raises:
             ConfigError: The experiment has mistakes.
             DataError: The data cannot be used.
         """
-        loaded = self.load(experiment)
-        resources = Resources(self._catalog, UserModules(loaded.folder))
+        return await self._prepare(self.load(experiment), self._existing)
+
+    async def _prepare(self, loaded: LoadedExperiment, existing: Existing) -> RunExecution:
+        catalog = DataCatalog(self._frames)  # of this run alone: files may change between runs
+        resources = Resources(catalog, UserModules(loaded.folder))
         memory = MemoryGuard(self._storage, self._memory)
         lifecycle = LifecycleManager(registry=self.registry, resources=resources, memory=memory)
-        executor = self._executor(InlineExecutor(lifecycle), loaded.folder)
-        sequencer = Sequencer(self.registry, executor, self._catalog)
+        executor = self._executor(InlineExecutor(lifecycle), catalog, loaded.folder)
+        sequencer = Sequencer(self.registry, executor, catalog)
 
         async def make_plan(following: Experiment) -> Plan:
             further = loaded_from_experiment(following, loaded)
             return await self._plan(further, sequencer)
 
-        return Run(
+        return RunExecution(
             await self._plan(loaded, sequencer),
             make_plan,
             sequencer=sequencer,
             executor=executor,
             memory=memory,
             storage=self._storage,
-            existing=self._existing,
+            clock=self._clock,
+            existing=existing,
         )
 
-    def _executor(self, inline: InlineExecutor, modules: Path | None) -> RunExecutor:
+    def _executor(
+        self, inline: InlineExecutor, catalog: DataCatalog, modules: Path | None
+    ) -> RunExecutor:
         if self._workers == 1:
             return inline
         return ProcessExecutor(
             inline,
             workers=self._workers,
-            catalog=self._catalog,
+            catalog=catalog,
             modules=modules,
             after=self._seconds_here,
         )
@@ -168,7 +201,7 @@ class Runner:
         self,
         experiment: ExperimentSource,
         *,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> RunResult:
         """Run an experiment to its end.
 
@@ -179,6 +212,105 @@ class Runner:
         """
         run = await self.prepare(experiment)
         return await run.execute(on_progress)
+
+    # -- a host's runs ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the runner, for hosts that cannot nest; `aclose` closes it.
+
+        Raises:
+            StateError: It is open, or was.
+        """
+        if self._is_open is not None:
+            raise StateError("a runner is opened once; make another one")
+        self._is_open = True
+
+    async def aclose(self) -> None:
+        """Cancel what still runs, and wait until its results are written.
+
+        Any task may call it, and again: all wait for the end. A cancellation of the caller waits
+        for it as well.
+        """
+        self._is_open = False
+        await self._queue.aclose()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
+        """Open the runner for as long as an ASGI application lives: ``lifespan=runner.lifespan``.
+
+        The lifespan of an application that is mounted in another is not run; its host enters it.
+        """
+        async with self:
+            yield
+
+    async def submit(
+        self,
+        experiment: ExperimentSource,
+        overrides: Iterable[str] = (),
+        *,
+        folder: Path | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        allow_changed: bool = False,
+    ) -> Run:
+        """Check an experiment, read its data and have it run; return without waiting for its end.
+
+        Runs begin in the order of these calls.
+
+        Args:
+            experiment: The experiment.
+            overrides: ``a.b=value`` each.
+            folder: What relative paths in a mapping are relative to.
+            overwrite: As for `Runner`, for this run; with ``resume`` and ``allow_changed`` as well,
+                each that is not given is the runner's.
+            resume: See ``overwrite``.
+            allow_changed: See ``overwrite``.
+
+        Raises:
+            ConfigError: The experiment has mistakes.
+            DataError: The data cannot be used.
+            StateError: The runner is not open.
+        """
+        self._check_open()
+        number = next(self._numbers)
+        asked = _existing(overwrite=overwrite, resume=resume, allow_changed=allow_changed)
+        existing = self._existing if asked == "refuse" else asked
+        load = partial(self.load, experiment, tuple(overrides), folder=folder)
+        loaded = await to_thread.run_sync(load, limiter=self._planning)
+        try:
+            execution = await self._prepare(loaded, existing)
+        except ConfigError as error:
+            raise loaded.located(error) from error
+        self._check_open()
+        run = Run(execution)
+        self._queue.add(number, run)
+        return run
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that were submitted, the newest last; of those that are over the latest."""
+        return self._queue.runs
+
+    def find(self, run_id: str) -> Run | None:
+        """Return the latest run of this id; None if there is none."""
+        return next((run for run in reversed(self.runs) if run.run_id == run_id), None)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            is_closed = self._is_open is False
+            raise StateError(
+                "the runner is closed"
+                if is_closed
+                else "the runner is not open: use it as 'async with', or call start()"
+            )
 
     def _vocabulary(self) -> Vocabulary:
         return vocabulary_of(self.registry, known_events())
@@ -191,76 +323,6 @@ class Runner:
         name = loaded.experiment.workflow
         code = code_digests(phases, name, workflow, registry=self.registry, folder=loaded.folder)
         return Plan(loaded, workflow, phases, data, code, installed_versions(phases))
-
-
-async def run_async(
-    experiment: ExperimentSource,
-    *,
-    overrides: Iterable[str] = (),
-    results_root: str | os.PathLike[str] = "results",
-    overwrite: bool = False,
-    resume: bool = False,
-    allow_changed: bool = False,
-    frames: Mapping[str, Any] | None = None,
-    workers: Workers = 1,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> RunResult:
-    """Run an experiment in the caller's event loop, as in a notebook.
-
-    Args:
-        experiment: A file, or a mapping with the same fields.
-        overrides: ``a.b=value`` each, as ``--set`` takes them.
-        results_root: Folder below which the run has its own.
-        overwrite: Replace results that an earlier run left there.
-        resume: Go on from such results; see `Runner`.
-        allow_changed: Go on even if something has changed since; see `Runner`.
-        frames: Data frames by symbol, for experiments with ``source: frames``.
-        workers: Processes that run windows side by side; see `Runner`.
-        on_progress: Called as bars are handled.
-
-    Raises:
-        ConfigError: The experiment has mistakes; every one is named.
-        DataError: The data cannot be used.
-        StorageError: Results cannot be written.
-    """
-    runner = Runner(
-        results_root=results_root,
-        overwrite=overwrite,
-        resume=resume,
-        allow_changed=allow_changed,
-        frames=frames,
-        workers=workers,
-    )
-    return await runner.run(runner.load(experiment, overrides), on_progress=on_progress)
-
-
-def run(
-    experiment: ExperimentSource,
-    *,
-    overrides: Iterable[str] = (),
-    results_root: str | os.PathLike[str] = "results",
-    overwrite: bool = False,
-    resume: bool = False,
-    allow_changed: bool = False,
-    frames: Mapping[str, Any] | None = None,
-    workers: Workers = 1,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> RunResult:
-    """Run an experiment and wait for it, as in a script; see `run_async`."""
-    return anyio.run(
-        partial(
-            run_async,
-            experiment,
-            overrides=overrides,
-            results_root=results_root,
-            overwrite=overwrite,
-            resume=resume,
-            allow_changed=allow_changed,
-            frames=frames,
-            workers=workers,
-            on_progress=on_progress,
-        )
-    )
 
 
 def _checked_workers(workers: Workers, *, own_plugins: bool) -> int:

@@ -18,9 +18,10 @@ from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import PhaseEnd, Sequencer
 from admf.workflows.inputs import with_inputs
 from admf.workflows.loading import LoadedExperiment
-from admf.workflows.outcome import PhaseData, PhaseResult, Progress
+from admf.workflows.outcome import PhaseData, PhaseResult
 from admf.workflows.phase_results import found_nothing, namespace_of, phase_data, summary_of
 from admf.workflows.phase_watch import PhaseWatch
+from admf.workflows.progress import RunProgress
 from admf.workflows.references import condition_holds
 from admf.workflows.workflow import Workflow
 
@@ -74,7 +75,7 @@ class Study:
         memory: MemoryGuard,
         folder: str,
         prefix: str = "",
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
         kept: Container[str] = (),
     ) -> None:
         self.results: dict[str, PhaseResult] = {}
