@@ -18,6 +18,7 @@ from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
+from admf.engine.pace import Pace
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
@@ -38,6 +39,7 @@ class Bus(Dispatcher):
     Args:
         name: Names the bus in the events it publishes itself.
         max_block_ms: Longest time a drain holds the host's event loop.
+        pace: Says when to yield instead, for drains that share the loop.
         parent: The bus above, for a scope; `scope` is the way to make one.
         exports: See `scope`.
         contain_failures: See `scope`.
@@ -52,13 +54,14 @@ class Bus(Dispatcher):
         name: str = "bus",
         *,
         max_block_ms: float = 5.0,
+        pace: Pace | None = None,
         parent: Bus | None = None,
         exports: EventTypes = (),
         contain_failures: bool = False,
     ) -> None:
         super().__init__(
             name,
-            parent._drive if parent else Drive(max_block_ms),
+            parent._drive if parent else Drive(pace or Pace(max_block_ms)),
             parent,
             _classes(exports),
             contain_failures=contain_failures,
@@ -152,7 +155,7 @@ class Bus(Dispatcher):
     @property
     def must_rest(self) -> bool:
         """Whether it is time for a process to yield, so that the host's event loop can run."""
-        return self._drive.must_rest
+        return self._drive.pace.is_over
 
     def reaches_others(
         self, types: Iterable[type[Event]], own: Collection[Subscription] = ()
@@ -340,7 +343,7 @@ class Bus(Dispatcher):
             await anyio.lowlevel.checkpoint()
         drive = self._drive
         drive.cancelled_before = cancellations()
-        await drive.keep_pace()
+        await drive.pace.keep()
         while not self._idle or drive.mail_waits:
             if drive.mailboxes:
                 await self._drain_with_workers()

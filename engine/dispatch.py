@@ -44,7 +44,7 @@ class Dispatcher(Scope):
                 self._advance()
             else:
                 return
-            await self._drive.keep_pace()
+            await self._drive.pace.keep()
 
     def _run_plain(self) -> bool:
         """Deliver the events at the head of the queue that need plain calls and nothing else.
@@ -154,7 +154,7 @@ class Dispatcher(Scope):
         route.paced(quick=self._drive.look())
 
     async def _continue(self, delivery: Delivery) -> None:
-        envelope, drive = delivery.envelope, self._drive
+        envelope, drive, pace = delivery.envelope, self._drive, self._drive.pace
         alone = () if is_block(envelope.event) else ((0, envelope.event),)
         while delivery.position < len(delivery.targets):
             target = delivery.targets[delivery.position]
@@ -167,8 +167,8 @@ class Dispatcher(Scope):
                     if work is not None:
                         await work
                     delivery.row += 1
-                    if monotonic() >= drive.deadline:  # keep_pace() each time would cost more
-                        await drive.rest()
+                    if monotonic() >= pace.deadline:  # keep() each time would cost more
+                        await pace.rest()
             else:
                 await self._pass_down(target, envelope.seq)
                 if drive.lacks_workers:
@@ -296,10 +296,10 @@ class Dispatcher(Scope):
 
     async def work_off(self, subscription: Subscription, queue: BoundedQueue) -> None:
         """Handle what is in a mailbox, one item at a time, until it is empty."""
-        drive = self._drive
+        pace = self._drive.pace
         while True:
-            if monotonic() >= drive.deadline:
-                await drive.rest()
+            if monotonic() >= pace.deadline:
+                await pace.rest()
             envelope = queue.take()
             if envelope is None:
                 return

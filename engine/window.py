@@ -18,6 +18,7 @@ from admf.engine.errors import StateError, WindowError
 from admf.engine.events import WindowEnd, WindowStart
 from admf.engine.failures import combine, describe_all, ungroup
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.shielding import Joinable, finish
@@ -48,6 +49,7 @@ class ExecutionWindow:
         deadlines: How long the steps of the teardown may take.
         flushes_at_once: Containers that write their results side by side.
         memory: Looks after the memory of a window with ``results_storage: auto``.
+        pace: Shared with other windows of the event loop, so that they take turns.
 
     Attributes:
         bus: The window's root bus.
@@ -65,10 +67,12 @@ class ExecutionWindow:
         deadlines: Deadlines,
         flushes_at_once: int,
         memory: MemoryGuard | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.spec = spec
         self.results = results
-        self.bus = Bus(spec.window_id or spec.phase_name)
+        self._pace = pace or Pace()
+        self.bus = Bus(spec.window_id or spec.phase_name, pace=self._pace)
         self.summary: WindowSummary | None = None
         self._registry = registry
         self._clock = clock
@@ -124,8 +128,10 @@ class ExecutionWindow:
         try:
             if self._memory is not None:
                 await self._memory.admit(self)
+            await self._pace.keep()
             self._build()
             for container in self._containers:
+                await self._pace.keep()
                 await container.start()
         except BaseException as error:
             await self.aclose(error)

@@ -166,7 +166,8 @@ class RunExecution:
         async with anyio.create_task_group() as group:
             if self._lock is not None:
                 group.start_soon(self._lock.keep)
-                group.start_soon(self._memory.watch)
+                if self._may_be_short_of_memory():
+                    group.start_soon(self._memory.watch)
             await self._run_workflow()
             group.cancel_scope.cancel()
 
@@ -184,6 +185,12 @@ class RunExecution:
             branches = workflow.get_branches(self.result("completed"))
             for name, experiment in list(branches.items())[: left - iteration]:
                 await self._run_study(await self._make_plan(experiment), f"branch_{name}/")
+
+    def _may_be_short_of_memory(self) -> bool:
+        """Whether a phase asks to be looked after, or may turn up that does."""
+        kinds = (BranchingWorkflow, IteratingWorkflow)
+        asked = any(it.settings.results_storage == "auto" for it in self._plan.phases)
+        return asked or isinstance(self._plan.workflow, kinds)
 
     def _next(self, plan: Plan, iteration: int) -> Experiment | None:
         workflow = plan.workflow

@@ -6,51 +6,37 @@ import itertools
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 import anyio
 import anyio.lowlevel
-from anyio import to_thread
 
-from admf.containers.catalog import DataCatalog, UserModules
 from admf.engine.clock import Clock, WallClock
 from admf.engine.errors import ConfigError, StateError
-from admf.engine.lifecycle import LifecycleManager
 from admf.engine.memory import MemoryProbe
-from admf.engine.memory_guard import MemoryGuard
+from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.storage import LocalStorage, Storage
-from admf.engine.topology import Resources
-from admf.sequences.executor import InlineExecutor
 from admf.sequences.phase import ResolvedPhase
-from admf.sequences.sequencer import Sequencer
-from admf.workflows.experiment import Experiment
-from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
+from admf.workflows.loading import LoadedExperiment
 from admf.workflows.outcome import RunResult
-from admf.workflows.plugins import installed_plugins, known_events
+from admf.workflows.plugins import installed_plugins
+from admf.workflows.preparation import ExperimentSource, Preparation
 from admf.workflows.progress import RunProgress
-from admf.workflows.resolution import loaded_from_experiment, resolve_phases
+from admf.workflows.resolution import resolve_phases
 from admf.workflows.run import Run
-from admf.workflows.run_execution import Existing, RunExecution, RunExecutor
+from admf.workflows.run_execution import Existing, RunExecution
 from admf.workflows.run_queue import RunQueue
-from admf.workflows.study import Plan
-from admf.workflows.user_code import code_digests
-from admf.workflows.versions import installed_versions
-from admf.workflows.vocabulary import Vocabulary, vocabulary_of
-from admf.workflows.workers import ProcessExecutor, usable_cores
+from admf.workflows.workers import usable_cores
 
-__all__ = ["ExperimentSource", "Runner", "Workers"]
+__all__ = ["Runner", "Workers"]
 
 _SECONDS_HERE = 1.0
 """What short studies take in all; to start workers for them would not pay."""
 
 Workers: TypeAlias = "int | Literal['auto']"
 """How many processes run windows side by side."""
-
-ExperimentSource: TypeAlias = "str | os.PathLike[str] | Mapping[str, object] | LoadedExperiment"
-"""A file, a mapping with the same fields, or an experiment that was loaded before."""
 
 
 class Runner:
@@ -59,7 +45,7 @@ class Runner:
     `run` runs one and waits for it. `submit` needs a runner that is open, by ``async with`` or by
     `start` and `aclose`, and returns at once. Closing cancels what still runs and waits until its
     results are written; so wait for those that are to come to their end before. Runs share nothing
-    but the loop, which each holds no longer than ``max_block_ms`` at a time.
+    but the loop, in which they take turns.
 
     Args:
         results_root: Folder below which each run has its own.
@@ -77,6 +63,7 @@ class Runner:
             caller's process and event loop.
         max_runs: Runs that were submitted and are at work at once; others wait for their turn.
         kept_runs: Runs that are over and still stand in `runs`.
+        max_block_ms: Longest time that all runs together hold the event loop.
         clock: Tells how fast runs are; the machine's own by default.
 
     Raises:
@@ -98,24 +85,29 @@ class Runner:
         workers: Workers = 1,
         max_runs: int = 4,
         kept_runs: int = 100,
+        max_block_ms: float = 5.0,
         clock: Clock | None = None,
     ) -> None:
         if max_runs < 1:
             raise ValueError(f"max_runs must be at least 1, got {max_runs}")
-        self._workers = _checked_workers(workers, own_plugins=registry is not None)
-        self._seconds_here = _SECONDS_HERE if workers == "auto" else 0.0
         self.registry = registry or installed_plugins()
-        self._storage = storage or LocalStorage(results_root)
         self._existing: Existing = _existing(
             overwrite=overwrite, resume=resume, allow_changed=allow_changed
         )
-        self._frames = frames
-        self._memory = memory
-        self._clock = clock or WallClock()
+        self._preparation = Preparation(
+            self.registry,
+            storage or LocalStorage(results_root),
+            Pace(max_block_ms),
+            clock or WallClock(),
+            frames=frames,
+            memory=memory,
+            workers=_checked_workers(workers, own_plugins=registry is not None),
+            seconds_here=_SECONDS_HERE if workers == "auto" else 0.0,
+            one_by_one=anyio.CapacityLimiter(1),
+        )
         self._queue = RunQueue(max_runs, kept_runs)
         self._numbers = itertools.count(1)
         self._is_open: bool | None = None  # until it was open
-        self._planning = anyio.CapacityLimiter(1)
 
     def load(
         self,
@@ -135,14 +127,7 @@ class Runner:
         Raises:
             ConfigError: With every mistake that was found.
         """
-        if isinstance(experiment, LoadedExperiment):
-            return experiment
-        vocabulary = self._vocabulary()
-        if isinstance(experiment, Mapping):
-            return experiment_from_mapping(
-                experiment, overrides, vocabulary=vocabulary, folder=folder
-            )
-        return load_experiment(experiment, overrides, vocabulary=vocabulary)
+        return self._preparation.load(experiment, overrides, folder)
 
     def phases(self, loaded: LoadedExperiment) -> tuple[ResolvedPhase, ...]:
         """Return what an experiment would run, in order, every setting decided.
@@ -159,43 +144,8 @@ class Runner:
             ConfigError: The experiment has mistakes.
             DataError: The data cannot be used.
         """
-        return await self._prepare(self.load(experiment), self._existing)
-
-    async def _prepare(self, loaded: LoadedExperiment, existing: Existing) -> RunExecution:
-        catalog = DataCatalog(self._frames)  # of this run alone: files may change between runs
-        resources = Resources(catalog, UserModules(loaded.folder))
-        memory = MemoryGuard(self._storage, self._memory)
-        lifecycle = LifecycleManager(registry=self.registry, resources=resources, memory=memory)
-        executor = self._executor(InlineExecutor(lifecycle), catalog, loaded.folder)
-        sequencer = Sequencer(self.registry, executor, catalog)
-
-        async def make_plan(following: Experiment) -> Plan:
-            further = loaded_from_experiment(following, loaded)
-            return await self._plan(further, sequencer)
-
-        return RunExecution(
-            await self._plan(loaded, sequencer),
-            make_plan,
-            sequencer=sequencer,
-            executor=executor,
-            memory=memory,
-            storage=self._storage,
-            clock=self._clock,
-            existing=existing,
-        )
-
-    def _executor(
-        self, inline: InlineExecutor, catalog: DataCatalog, modules: Path | None
-    ) -> RunExecutor:
-        if self._workers == 1:
-            return inline
-        return ProcessExecutor(
-            inline,
-            workers=self._workers,
-            catalog=catalog,
-            modules=modules,
-            after=self._seconds_here,
-        )
+        loaded = await self._preparation.load_in_thread(experiment, (), None)
+        return await self._preparation.prepare(loaded, self._existing)
 
     async def run(
         self,
@@ -283,10 +233,10 @@ class Runner:
         number = next(self._numbers)
         asked = _existing(overwrite=overwrite, resume=resume, allow_changed=allow_changed)
         existing = self._existing if asked == "refuse" else asked
-        load = partial(self.load, experiment, tuple(overrides), folder=folder)
-        loaded = await to_thread.run_sync(load, limiter=self._planning)
+        load = self._preparation.load_in_thread
+        loaded = await load(experiment, tuple(overrides), folder, ahead=True)
         try:
-            execution = await self._prepare(loaded, existing)
+            execution = await self._preparation.prepare(loaded, existing)
         except ConfigError as error:
             raise loaded.located(error) from error
         self._check_open()
@@ -311,18 +261,6 @@ class Runner:
                 if is_closed
                 else "the runner is not open: use it as 'async with', or call start()"
             )
-
-    def _vocabulary(self) -> Vocabulary:
-        return vocabulary_of(self.registry, known_events())
-
-    async def _plan(self, loaded: LoadedExperiment, sequencer: Sequencer) -> Plan:
-        """Decide every setting and read the data, before anything is written anywhere."""
-        workflow = loaded.workflow
-        phases = resolve_phases(loaded, workflow)
-        data = {phase.name: await sequencer.prepare(phase) for phase in phases}
-        name = loaded.experiment.workflow
-        code = code_digests(phases, name, workflow, registry=self.registry, folder=loaded.folder)
-        return Plan(loaded, workflow, phases, data, code, installed_versions(phases))
 
 
 def _checked_workers(workers: Workers, *, own_plugins: bool) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 import anyio
 
 from admf.workflows.outcome import RunResult
+from admf.workflows.preparation import ExperimentSource
 from admf.workflows.progress import RunProgress
-from admf.workflows.runner import ExperimentSource, Runner, Workers
+from admf.workflows.runner import Runner, Workers
 
 __all__ = ["run", "run_async"]
 

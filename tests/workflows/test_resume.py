@@ -640,7 +640,7 @@ def test_allow_changed_runs_what_a_change_affects(changing, tmp_path, name) -> N
 
 def _set_version(patch: pytest.MonkeyPatch, **versions: str) -> None:
     known = installed_versions(())
-    patch.setattr("admf.workflows.runner.installed_versions", lambda _: {**known, **versions})
+    patch.setattr("admf.workflows.preparation.installed_versions", lambda _: {**known, **versions})
 
 
 def test_another_version_is_refused_and_allowed(changing, tmp_path, command, monkeypatch) -> None:

@@ -230,7 +230,8 @@ clock = Clock()
 async def test_the_hosts_loop_runs_while_a_strategy_does_not_act(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("admf.engine.drive.monotonic", lambda: clock.now)
+    for module in ("drive", "pace"):
+        monkeypatch.setattr(f"admf.engine.{module}.monotonic", lambda: clock.now)
     experiment = {
         **GOOG,
         "strategy": {"type": f"{__name__}:Slow"},
