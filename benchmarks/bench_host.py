@@ -2,10 +2,10 @@
 
 The host is an asyncio server that answers HTTP requests on loopback. Its client is a process of its
 own with several connections, each of which sends a request when it is due, whether or not the one
-before was answered in time, so that a stall counts for every request that falls into it. Unit of work: one request, from the
-moment at which it was due to its answer. Measured first with an idle loop, then while it runs
-studies: back-tests, searches and walk-forwards. Each study's files are compared with those of the
-same study alone.
+before was answered in time, so that a stall counts for every request that falls into it. Unit of
+work: one request, from the moment at which it was due to its answer. Measured first with an idle
+loop, then while it runs studies: back-tests, searches and walk-forwards. Each study's files are
+compared with those of the same study alone.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
+from admf.engine.observation import Observer
 from admf.engine.pace import Pace
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
@@ -282,6 +283,20 @@ class Bus(Dispatcher):
         )
         self._change(lambda: self._table.add(subscription))
         return EventStream(subscription, queue)
+
+    def observe(self, observer: Observer) -> None:
+        """Show an observer the events of this whole bus, each once, where it is published.
+
+        It sees what tracers see, and like them makes nothing go another way. While it must wait,
+        drains of the bus do; see `release_observers`.
+        """
+        self._check_usable()
+        self._drive.observers.append(observer)
+        self._root._forget_routes()
+
+    def release_observers(self) -> None:
+        """Wait for observers no more, since the bus is coming to its end."""
+        self._drive.waits_for_observers = False
 
     # -- scopes -----------------------------------------------------------------------------------
 

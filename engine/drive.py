@@ -10,6 +10,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from admf.engine.observation import Observer
 from admf.engine.pace import Pace
 from admf.engine.queues import BoundedQueue
 from admf.engine.subscription import Subscription
@@ -34,6 +35,8 @@ class Drive:
     Attributes:
         cancelled_before: Native cancellations of the draining task that lie before the drain.
         pace: See above.
+        observers: Those who look on at all scopes.
+        waits_for_observers: Whether the drain goes on only when each has room.
         mailboxes: Every subscription with a mailbox: its scope and its queue.
         progress: Set when a drain that waits for its workers should look again.
     """
@@ -43,14 +46,18 @@ class Drive:
         "_workers",
         "cancelled_before",
         "mailboxes",
+        "observers",
         "pace",
         "progress",
+        "waits_for_observers",
     )
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
         self.cancelled_before = 0
         self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
+        self.observers: list[Observer] = []
+        self.waits_for_observers = True
         self.progress = anyio.Event()
         self._looked = 0.0
         self._workers: TaskGroup | None = None
@@ -67,6 +74,12 @@ class Drive:
     def time_is_up(self) -> bool:
         """Whether the last look found that it is time to yield."""
         return self._looked >= self.pace.deadline
+
+    async def wait_for_observers(self) -> None:
+        """Wait until every observer has room, unless nobody is to be waited for any more."""
+        for observer in tuple(self.observers):
+            if self.waits_for_observers and observer.must_wait:
+                await observer.wait_for_room()
 
     # -- mailboxes --------------------------------------------------------------------------------
 

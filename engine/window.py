@@ -13,7 +13,7 @@ import msgspec
 
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock
-from admf.engine.container import Container, ContainerState, Status
+from admf.engine.container import Container, ContainerState, Status, WriteDocument
 from admf.engine.errors import StateError, WindowError
 from admf.engine.events import WindowEnd, WindowStart
 from admf.engine.failures import combine, describe_all, ungroup
@@ -308,6 +308,7 @@ class ExecutionWindow:
             await self._run_over.wait()
 
     async def _drain(self) -> None:
+        self.bus.release_observers()
         await self._teardown.attempt("drain", "the bus", self._drain_bus)
 
     async def _drain_bus(self) -> None:
@@ -332,8 +333,12 @@ class ExecutionWindow:
             container.outcome = status
         write = self.results.write_container
         left = await self._those_that_take_time("flush")
-        flushes = {_name(container): partial(container.flush, write) for container in left}
+        flushes = {_name(it): partial(self._flush_one, it, write) for it in left}
         await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
+
+    async def _flush_one(self, container: Container, write: WriteDocument) -> None:
+        await self._pace.keep()
+        await container.flush(write)
 
     async def _commit(self) -> None:
         self._fail_those_that_failed_to("flush")
@@ -347,6 +352,7 @@ class ExecutionWindow:
         self.summary = self._summarise()
 
     async def _add_report(self, report: Report) -> None:
+        await self._pace.keep()
         self._report.update(await report(self.results))
 
     async def _write_record(self) -> None:

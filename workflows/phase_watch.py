@@ -30,6 +30,7 @@ class PhaseWatch:
         name: Of the phase, for progress.
         data: Its market data.
         on_progress: Called as bars are handled.
+        on_window: Called with each window of this process before it starts, and the name.
 
     Attributes:
         windows: Execution windows that are over.
@@ -47,6 +48,7 @@ class PhaseWatch:
         name: str,
         data: MarketData,
         on_progress: Callable[[RunProgress], None] | None = None,
+        on_window: Callable[[str, ExecutionWindow], None] | None = None,
     ) -> None:
         self.windows = 0
         self.completed = 0
@@ -59,9 +61,12 @@ class PhaseWatch:
         self._name = name
         self._data = data
         self._on_progress = on_progress
+        self._on_window = on_window
 
     def opened(self, window: ExecutionWindow) -> None:
         """Report the bars that the window has handled, block by block."""
+        if self._on_window is not None:
+            self._on_window(self._name, window)
         tell, done = self.watch(window.spec), 0
         if tell is None:
             return

@@ -6,9 +6,12 @@ from types import TracebackType
 
 import anyio
 
-from admf.engine.errors import ConfigError, Problem
+from admf.engine.bus import EventTypes
+from admf.engine.errors import ConfigError, Problem, StateError
+from admf.engine.queues import Overflow
 from admf.workflows.outcome import RunResult
 from admf.workflows.progress import ProgressFeed, ProgressUpdates, RunStatus
+from admf.workflows.run_events import EventHub, RunEvents
 from admf.workflows.run_execution import RunExecution
 
 __all__ = ["Run"]
@@ -29,6 +32,7 @@ class Run:
         self._run_id = execution.run_id
         self._execution: RunExecution | None = execution  # until the run is over
         self._feed = ProgressFeed()
+        self._hub = EventHub()
         self._over = anyio.Event()
         self._result: RunResult | None = None
         self._error: BaseException | None = None
@@ -61,6 +65,33 @@ class Run:
         Any number of consumers may follow a run; none of them slows it.
         """
         return ProgressUpdates(self._feed)
+
+    def events(
+        self, types: EventTypes, maxsize: int = 1000, overflow: Overflow = "drop_oldest"
+    ) -> RunEvents:
+        """Return an async iterator over the run's events from now on, which ends with it.
+
+        Looking on changes nothing of the run, and leaves no mark in its results. The quick ways of
+        a lane tell its events some at a time, and so the observer hears of them: in their order,
+        before the marks of their steps, and late by a block of bars at most.
+
+        Args:
+            types: Event classes; subclasses match too. Those of lanes are told with their lane.
+            maxsize: Events held for a slow observer.
+            overflow: What happens beyond that. ``drop_oldest``, ``drop_newest`` and ``coalesce``
+                (which keeps the newest of each class and key) never slow the run, and count what
+                they drop; ``fail`` ends the iteration with a `QueueFullError`; ``block`` makes this
+                run wait for the observer, after what it told in one turn, and drops nothing.
+
+        Raises:
+            StateError: Windows may run on worker processes: the runner needs ``workers=1``.
+            ValueError: ``maxsize`` is not positive, or there is no such policy.
+        """
+        if self._execution is not None and not self._execution.is_in_this_process:
+            raise StateError(
+                "events can be followed only where windows run in this process: take workers=1"
+            )
+        return self._hub.open(types, maxsize, overflow)
 
     async def result(self) -> RunResult:
         """Wait for the end of the run, and return how it ended.
@@ -102,7 +133,7 @@ class Run:
             return
         self._feed.tell_status("running")
         try:
-            self._end(await execution.execute(self._feed.tell))
+            self._end(await execution.execute(self._feed.tell, on_window=self._hub.opened))
         except ConfigError as error:
             self._fail(execution.loaded.located(error))
         except Exception as error:  # noqa: BLE001 - raised to everyone who asks for the result
@@ -126,5 +157,6 @@ class Run:
         """Let go of what ran, which holds market data."""
         self._run_id = run_id
         self._execution = None
+        self._hub.close()
         self._feed.end(status)
         self._over.set()

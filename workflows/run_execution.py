@@ -19,6 +19,7 @@ from admf.engine.memory_guard import MemoryGuard
 from admf.engine.results import ResultStore
 from admf.engine.shielding import finish
 from admf.engine.storage import Storage
+from admf.engine.window import ExecutionWindow
 from admf.sequences.executor import WindowExecutor
 from admf.sequences.sequencer import Sequencer
 from admf.workflows.earlier_run import (
@@ -98,6 +99,7 @@ class RunExecution:
         self._gone: LockOwner | None = None
         self._earlier: EarlierRun | None = None
         self._scope = anyio.CancelScope()
+        self._on_window: Callable[[str, ExecutionWindow], None] | None = None
         self._meter = ProgressMeter(clock)
         self._on_progress: Callable[[RunProgress], None] | None = None
         self.run_id = self._record.run_id
@@ -106,6 +108,11 @@ class RunExecution:
     def loaded(self) -> LoadedExperiment:
         """The experiment."""
         return self._plan.loaded
+
+    @property
+    def is_in_this_process(self) -> bool:
+        """Whether all its windows run here."""
+        return self._executor.slots == 1
 
     def cancel(self) -> None:
         """End the run early: what ran is flushed, and `execute` returns with ``cancelled``."""
@@ -119,12 +126,14 @@ class RunExecution:
         self,
         on_progress: Callable[[RunProgress], None] | None = None,
         on_note: Callable[[str], None] | None = None,
+        on_window: Callable[[str, ExecutionWindow], None] | None = None,
     ) -> RunResult:
         """Run the phases, and write their results as each window closes.
 
         Args:
             on_progress: Called in the event loop as bars are handled.
             on_note: Told what is worth knowing and no mistake.
+            on_window: Called with each phase and window of this process before the window starts.
 
         Raises:
             ResultExistsError: There are results in the run's folder, and they are not to be
@@ -134,6 +143,7 @@ class RunExecution:
         """
         if on_progress is not None:
             self._on_progress = partial(self._report, on_progress)
+        self._on_window = on_window
         self._record.begin()
         try:
             await self._open_store(self._plan)
@@ -216,6 +226,7 @@ class RunExecution:
             folder=path,
             prefix=prefix,
             on_progress=self._on_progress,
+            on_window=self._on_window,
             kept=kept,
         )
         try:
