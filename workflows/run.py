@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from types import TracebackType
+from typing import Any
 
 import anyio
 
@@ -117,7 +119,7 @@ class Run:
         if self._execution is None:
             return
         if self.status == "queued":
-            self._end(self._execution.result("cancelled"))
+            self.give_up()
         else:
             self._execution.cancel()
 
@@ -126,12 +128,19 @@ class Run:
         if self._execution is not None:
             self._execution.hurry()
 
-    async def carry_out(self) -> None:
-        """Run to the end; for the runner, once, in a task of the run's own."""
-        execution = self._execution
-        if execution is None:
-            return
+    def begin(self) -> Coroutine[Any, Any, None]:
+        """Count as running, and return what carries it out; for the runner, once."""
         self._feed.tell_status("running")
+        return self._carry_out()
+
+    def give_up(self) -> None:
+        """Be cancelled if it is not over; for the runner, whose task for it was never begun."""
+        if self._execution is not None:
+            self._end(self._execution.result("cancelled"))
+
+    async def _carry_out(self) -> None:
+        execution = self._execution
+        assert execution is not None  # noqa: S101 - only its own end takes it away
         try:
             self._end(await execution.execute(self._feed.tell, on_window=self._hub.opened))
         except ConfigError as error:

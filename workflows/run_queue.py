@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+from functools import partial
 from typing import NamedTuple
 
 from admf.engine.shielding import Joinable, finish
@@ -68,12 +69,13 @@ class RunQueue:
     def _start(self) -> None:
         while self._waiting and len(self._tasks) < self._max_runs:
             _, run, context = heapq.heappop(self._waiting)
-            if run.status == "queued":
-                task = asyncio.create_task(run.carry_out(), name=repr(run), context=context)
+            if not run.is_over:
+                task = asyncio.create_task(run.begin(), name=repr(run), context=context)
                 self._tasks.add(task)
-                task.add_done_callback(self._go_on)
+                task.add_done_callback(partial(self._go_on, run))
 
-    def _go_on(self, task: asyncio.Task[None]) -> None:
+    def _go_on(self, run: Run, task: asyncio.Task[None]) -> None:
+        run.give_up()
         self._tasks.discard(task)
         self._start()
 
