@@ -87,8 +87,7 @@ async def cancel_once(host: Host) -> None:
     task = asyncio.create_task(host.serve())
     await host.is_busy.wait()
     task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled()
+    await task
 
 
 async def cancel_again_and_again(host: Host) -> None:
@@ -97,42 +96,36 @@ async def cancel_again_and_again(host: Host) -> None:
     while not task.done():
         task.cancel()
         await asyncio.sleep(0)
-    assert task.cancelled()
+    await task
 
 
 async def time_out(host: Host) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(None) as timeout:
-            async with runner(host.root) as open_runner:
-                await host.submit(open_runner)
-                timeout.reschedule(0)
-                await host.runs[0].result()
+    async with asyncio.timeout(None) as timeout, runner(host.root) as open_runner:
+        await host.submit(open_runner)
+        timeout.reschedule(0)
+        await host.runs[0].result()
 
 
 async def wait_for(host: Host) -> None:
-    with pytest.raises(TimeoutError):
-        async with runner(host.root) as open_runner:
-            await host.submit(open_runner)
-            await asyncio.wait_for(host.runs[0].result(), 0)
+    async with runner(host.root) as open_runner:
+        await host.submit(open_runner)
+        await asyncio.wait_for(host.runs[0].result(), 0)
 
 
 async def fail_beside(host: Host) -> None:
     async def fail() -> None:
         await host.is_busy.wait()
-        raise RuntimeError("beside it")
+        raise RuntimeError
 
-    with pytest.raises(ExceptionGroup) as caught:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(host.serve())
-            group.create_task(fail())
-    assert caught.group_contains(RuntimeError, match="beside it")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(host.serve())
+        group.create_task(fail())
 
 
 async def fail_within(host: Host) -> None:
-    with pytest.raises(RuntimeError, match="within"):
-        async with runner(host.root) as open_runner:
-            await host.submit(open_runner)
-            raise RuntimeError("within")
+    async with runner(host.root) as open_runner:
+        await host.submit(open_runner)
+        raise RuntimeError
 
 
 async def cancel_every_task(host: Host) -> None:
@@ -143,30 +136,33 @@ async def cancel_every_task(host: Host) -> None:
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait(tasks)
     await open_runner.aclose()
+    await asyncio.gather(*tasks)
 
 
 @pytest.mark.parametrize(
-    "befall",
+    ("befall", "error"),
     [
-        cancel_once,
-        cancel_again_and_again,
-        time_out,
-        wait_for,
-        fail_beside,
-        fail_within,
-        cancel_every_task,
+        (cancel_once, asyncio.CancelledError),
+        (cancel_again_and_again, asyncio.CancelledError),
+        (time_out, TimeoutError),
+        (wait_for, TimeoutError),
+        (fail_beside, ExceptionGroup),
+        (fail_within, RuntimeError),
+        (cancel_every_task, asyncio.CancelledError),
     ],
 )
 def test_whatever_befalls_a_host_its_run_is_flushed_and_can_be_resumed(
     tmp_path: Path,
     carry_out: Callable[[Main], None],
     befall: Callable[[Host], Coroutine[Any, Any, None]],
+    error: type[BaseException],
 ) -> None:
     async def main() -> None:
         host = Host(tmp_path / "hosted")
-        await befall(host)
+        with pytest.raises(error):
+            await befall(host)
         await asyncio.to_thread(host.assert_flushed)
 
     carry_out(main)
