@@ -18,7 +18,7 @@ from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
-from admf.engine.observation import Observer
+from admf.engine.observation import EventObserver
 from admf.engine.pace import Pace
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
@@ -284,7 +284,7 @@ class Bus(Dispatcher):
         self._change(lambda: self._table.add(subscription))
         return EventStream(subscription, queue)
 
-    def observe(self, observer: Observer) -> None:
+    def observe(self, observer: EventObserver) -> None:
         """Show an observer the events of this whole bus, each once, where it is published.
 
         It sees what tracers see, and like them makes nothing go another way. While it must wait,

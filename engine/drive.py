@@ -10,7 +10,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from admf.engine.observation import Observer
+from admf.engine.observation import EventObserver
 from admf.engine.pace import Pace
 from admf.engine.queues import BoundedQueue
 from admf.engine.subscription import Subscription
@@ -56,7 +56,7 @@ class Drive:
         self.pace = pace
         self.cancelled_before = 0
         self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
-        self.observers: list[Observer] = []
+        self.observers: list[EventObserver] = []
         self.waits_for_observers = True
         self.progress = anyio.Event()
         self._looked = 0.0

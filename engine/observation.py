@@ -16,7 +16,7 @@ from admf.engine.errors import QueueFullError
 from admf.engine.events import Envelope, Event
 from admf.engine.queues import Overflow
 
-__all__ = ["Observer", "Tap", "Told", "told_by"]
+__all__ = ["EventObserver", "Tap", "Told", "told_by"]
 
 E = TypeVar("E", bound=Envelope)
 
@@ -24,7 +24,7 @@ _AT_ONCE = 64
 """Events that a reader takes before others in the event loop have their turn."""
 
 
-class Observer(Protocol):
+class EventObserver(Protocol):
     """Looks on at a bus and the scopes below it; see ``Bus.observe``. Nothing here raises."""
 
     @property

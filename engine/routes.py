@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from admf.engine.batch import Batch
 from admf.engine.block import is_block
 from admf.engine.events import Envelope, Event, Published
-from admf.engine.observation import Observer
+from admf.engine.observation import EventObserver
 from admf.engine.subscription import Handler, Subscription
 
 __all__ = ["BatchRecorder", "Recorder", "Route", "RoutingTable", "matches"]
@@ -83,7 +83,7 @@ class Route:
         recorders: Iterable[Recorder],
         *,
         exported: bool,
-        observers: Iterable[Observer] = (),
+        observers: Iterable[EventObserver] = (),
     ) -> None:
         self._key_field = cls.key_field
         self.subscriptions = tuple(
@@ -144,7 +144,7 @@ class RoutingTable:
     """
 
     def __init__(
-        self, exports: tuple[type[Event], ...], observers: Iterable[Observer] = ()
+        self, exports: tuple[type[Event], ...], observers: Iterable[EventObserver] = ()
     ) -> None:
         self._routes: dict[type[object], Route] = {}  # until the table changes
         self._exports = exports

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 STUDIES = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+EMBEDDING = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
 SAMPLE = "data: {source: sample, symbols: [GOOG]}\n"
 SEARCH = f"workflow: walk_forward_optimization\n{SAMPLE}strategy: {{type: sma_cross}}\n"
 
@@ -154,3 +155,12 @@ def test_what_is_shown_of_results_in_python_runs(
 ) -> None:
     monkeypatch.chdir(runs)
     exec(compile(code, "document", "exec"), {})  # noqa: S102 - our own documents
+
+
+def test_the_host_of_runs_that_is_shown_follows_its_run(tmp_path: Path) -> None:
+    (code,) = [it for it in blocks("python", EMBEDDING) if "runner.submit" in it]
+    (tmp_path / "host.py").write_text(code, encoding="utf-8")
+    *told, last = python(tmp_path, "host.py").splitlines()
+    assert last == f"completed {tmp_path}/results/simple_backtest"
+    assert sum(line.startswith("lane_001 buy") for line in told) >= 19
+    assert "completed backtest 2148 2148" in told
