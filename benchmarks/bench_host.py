@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import socket
 import statistics
@@ -191,6 +192,8 @@ async def measure(runs: int, count: int, root: Path) -> dict[str, Any]:
         frames,
         root / "warm",
     )
+    gc.collect()
+    gc.freeze()  # as a host does that minds pauses: what is there now will stay
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with client(port) as idle:
