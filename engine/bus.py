@@ -13,6 +13,8 @@ from admf.engine.draining import Draining
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
+from admf.engine.observation import EventObserver
+from admf.engine.pace import Pace
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
@@ -33,6 +35,7 @@ class Bus(Draining):
     Args:
         name: Names the bus in the events it publishes itself.
         max_block_ms: Longest time a drain holds the host's event loop.
+        pace: Says when to yield instead, for drains that share the loop.
         parent: The bus above, for a scope; `scope` is the way to make one.
         exports: See `scope`.
         contain_failures: See `scope`.
@@ -47,13 +50,14 @@ class Bus(Draining):
         name: str = "bus",
         *,
         max_block_ms: float = 5.0,
+        pace: Pace | None = None,
         parent: Bus | None = None,
         exports: EventTypes = (),
         contain_failures: bool = False,
     ) -> None:
         super().__init__(
             name,
-            parent._drive if parent else Drive(max_block_ms),
+            parent._drive if parent else Drive(pace or Pace(max_block_ms)),
             parent,
             _classes(exports),
             contain_failures=contain_failures,
@@ -143,7 +147,7 @@ class Bus(Draining):
     @property
     def must_rest(self) -> bool:
         """Whether it is time for a process to yield, so that the host's event loop can run."""
-        return self._drive.must_rest
+        return self._drive.pace.is_over
 
     def reaches_others(
         self, types: Iterable[type[Event]], own: Collection[Subscription] = ()
@@ -292,6 +296,20 @@ class Bus(Draining):
         )
         self._change(lambda: self._table.add(subscription))
         return EventStream(subscription, queue)
+
+    def observe(self, observer: EventObserver) -> None:
+        """Show an observer the events of this whole bus, each once, where it is published.
+
+        It sees what tracers see, and like them makes nothing go another way. While it must wait,
+        drains of the bus do; see `release_observers`.
+        """
+        self._check_usable()
+        self._drive.observers.append(observer)
+        self._root._forget_routes()
+
+    def release_observers(self) -> None:
+        """Wait for observers no more, since the bus is coming to its end."""
+        self._drive.waits_for_observers = False
 
     # -- scopes -----------------------------------------------------------------------------------
 

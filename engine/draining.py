@@ -97,7 +97,7 @@ class Draining(Dispatcher):
             await anyio.lowlevel.checkpoint()
         drive = self._drive
         drive.cancelled_before = cancellations()
-        await drive.keep_pace()
+        await drive.pace.keep()
         while not self._idle or drive.mail_waits:
             if drive.mailboxes:
                 await self._drain_with_workers()

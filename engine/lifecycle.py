@@ -7,6 +7,7 @@ from weakref import WeakSet
 
 from admf.engine.clock import Clock, SimulatedClock
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.storage import MemoryStorage, Storage
@@ -29,6 +30,7 @@ class LifecycleManager:
         deadlines: How long the steps of a teardown may take.
         flushes_at_once: Containers of a window that write their results side by side.
         memory: Looks after the memory of windows with ``results_storage: auto``.
+        pace: Shared with other windows of the event loop; each has its own if not given.
 
     Raises:
         ValueError: ``flushes_at_once`` is less than 1.
@@ -43,6 +45,7 @@ class LifecycleManager:
         deadlines: Deadlines | None = None,
         flushes_at_once: int = 4,
         memory: MemoryGuard | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if flushes_at_once < 1:
             raise ValueError(f"flushes_at_once must be at least 1, got {flushes_at_once}")
@@ -52,6 +55,7 @@ class LifecycleManager:
         self._deadlines = deadlines or Deadlines()
         self._flushes_at_once = flushes_at_once
         self._memory = memory
+        self._pace = pace
         self._windows: WeakSet[ExecutionWindow] = WeakSet()
 
     def window(self, spec: WindowSpec, results: WindowResults) -> ExecutionWindow:
@@ -95,6 +99,7 @@ class LifecycleManager:
             deadlines=self._deadlines,
             flushes_at_once=self._flushes_at_once,
             memory=self._memory,
+            pace=self._pace,
         )
         self._windows.add(window)
         return window

@@ -14,11 +14,12 @@ import msgspec
 
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock
-from admf.engine.container import Container, ContainerState, Status
+from admf.engine.container import Container, ContainerState, Status, WriteDocument
 from admf.engine.errors import StateError, WindowError
 from admf.engine.failures import combine, describe_all
 from admf.engine.membership import Membership
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.shielding import Joinable, finish
@@ -51,6 +52,7 @@ class ExecutionWindow:
         deadlines: How long the steps of the teardown may take.
         flushes_at_once: Containers that write their results side by side.
         memory: Looks after the memory of a window with ``results_storage: auto``.
+        pace: Shared with other windows of the event loop, so that they take turns.
 
     Attributes:
         bus: The window's root bus.
@@ -69,10 +71,12 @@ class ExecutionWindow:
         deadlines: Deadlines,
         flushes_at_once: int,
         memory: MemoryGuard | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.spec = spec
         self.results = results
-        self.bus = Bus(spec.window_id or spec.phase_name)
+        self._pace = pace or Pace()
+        self.bus = Bus(spec.window_id or spec.phase_name, pace=self._pace)
         self.summary: WindowSummary | None = None
         self._registry = registry
         self._build_with = build
@@ -124,8 +128,10 @@ class ExecutionWindow:
         try:
             if self._memory is not None:
                 await self._memory.admit(self)
+            await self._pace.keep()
             self._build()
             for container in self.containers:
+                await self._pace.keep()
                 await container.start()
             self._members.open()
         except BaseException as error:
@@ -321,6 +327,7 @@ class ExecutionWindow:
         return left
 
     async def _drain(self) -> None:
+        self.bus.release_observers()
         await self._teardown.attempt("drain", "the bus", self._drain_bus)
 
     async def _drain_bus(self) -> None:
@@ -345,8 +352,12 @@ class ExecutionWindow:
             container.outcome = status
         write = self.results.write_container
         left = await self._those_that_take_time("flush")
-        flushes = {_name(container): partial(container.flush, write) for container in left}
+        flushes = {_name(it): partial(self._flush_one, it, write) for it in left}
         await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
+
+    async def _flush_one(self, container: Container, write: WriteDocument) -> None:
+        await self._pace.keep()
+        await container.flush(write)
 
     async def _commit(self) -> None:
         self._fail_those_that_failed_to("flush")
@@ -360,6 +371,7 @@ class ExecutionWindow:
         self.summary = self._summarise()
 
     async def _add_report(self, report: Report) -> None:
+        await self._pace.keep()
         self._report.update(await report(self.results))
 
     async def _write_record(self) -> None:

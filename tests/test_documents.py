@@ -160,3 +160,12 @@ def test_what_is_shown_of_results_in_python_runs(
 ) -> None:
     monkeypatch.chdir(runs)
     exec(compile(code, "document", "exec"), {})  # noqa: S102 - our own documents
+
+
+def test_the_host_of_runs_that_is_shown_follows_its_run(tmp_path: Path) -> None:
+    (code,) = [it for it in blocks("python", EMBEDDING) if "runner.submit" in it]
+    (tmp_path / "host.py").write_text(code, encoding="utf-8")
+    *told, last = python(tmp_path, "host.py").splitlines()
+    assert last == f"completed {tmp_path}/results/simple_backtest"
+    assert sum(line.startswith("lane_001 buy") for line in told) >= 19
+    assert "completed backtest 2148 2148" in told
