@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
-from admf.engine.errors import ConfigError, Problem
 from admf.engine.events import Event
 
 __all__ = ["DailyAt", "EveryDuration", "EveryEvents", "Roll", "RollClock", "Rolls"]
@@ -21,7 +20,9 @@ RollClock: TypeAlias = Literal["event", "host"]
 _NS = 1_000_000_000
 
 
-class EveryEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="events"):
+class EveryEvents(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="events"
+):
     """A window takes this many events; the one after them opens the next window."""
 
     count: Annotated[int, Meta(gt=0)]
@@ -31,7 +32,9 @@ class EveryEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
             raise ValueError(f"a window takes at least 1 event, got {self.count}")
 
 
-class EveryDuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="duration"):
+class EveryDuration(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="duration"
+):
     """A window ends at each whole multiple of a duration, counted from 1970-01-01 UTC.
 
     Args:
@@ -52,7 +55,9 @@ class EveryDuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
         return (ts // duration + 1) * duration
 
 
-class DailyAt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="daily"):
+class DailyAt(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="daily"
+):
     """A window ends every day when the clocks of a time zone show a time.
 
     If they are put forward past that time, it is as much later; if they show it twice, the first
@@ -62,6 +67,9 @@ class DailyAt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dail
         time: Hours and minutes, perhaps seconds, e.g. ``17:00``.
         timezone: Name in the IANA data base, e.g. ``America/New_York``.
         clock: Whose time counts.
+
+    Raises:
+        ValueError: There is no such time or time zone.
     """
 
     time: str
@@ -89,9 +97,7 @@ class DailyAt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dail
         except ValueError:
             found = None
         if found is None or found.tzinfo is not None or found.microsecond:
-            raise ConfigError(
-                [Problem(f"{self.time!r} is no time of day: write it as 17:00 or 17:00:30", "time")]
-            )
+            raise ValueError(f"{self.time!r} is no time of day: write it as 17:00 or 17:00:30")
         return found
 
     def _zone(self) -> ZoneInfo:
@@ -99,7 +105,7 @@ class DailyAt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dail
             return ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             message = f"no time zone {self.timezone!r}: take a name such as America/New_York"
-            raise ConfigError([Problem(message, "timezone")]) from None
+            raise ValueError(message) from None
 
 
 Roll: TypeAlias = EveryEvents | EveryDuration | DailyAt
