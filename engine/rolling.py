@@ -342,8 +342,7 @@ class RollingSession:
         self._flushes.add(old)
         new = await self._open()
         try:
-            while not old.intake.is_settled:
-                await old.intake.settle()
+            await old.intake.settle()
             new.intake.take_note(take_over(old.states(), new.window.containers))
         except BaseException as error:
             await finish(partial(new.window.aclose, error))
