@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from admf.containers.market_data import MarketData
 from admf.engine.bus import Bus
-from admf.engine.container import Container, ContainerState
+from admf.engine.container import Container
 from admf.engine.tracer import EventTracer
 
 __all__ = ["DataContainer"]
@@ -46,7 +46,7 @@ class DataContainer(Container):
         start, stop = self._steps
         for first in range(start, stop, self._block_size):
             await self.until_resumed()
-            if self.state is not ContainerState.RUNNING:
+            if not self.in_service:
                 return
             block = self._market_data.block(first, min(first + self._block_size, stop))
             self.scope.publish(block, source=self.id)

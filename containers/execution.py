@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -124,9 +124,10 @@ class ExecutionContainer(LaneMember):
         """Return what the next window needs to go on."""
         return ExecutionState(tuple(self._working.values()))
 
-    def take_over(self, state: ExecutionState) -> None:
+    def take_over(self, state: object) -> None:
         """Go on from where the window before ended."""
-        self._working = {working.order.order_id: working for working in state.working}
+        left = cast("ExecutionState", state)
+        self._working = {working.order.order_id: working for working in left.working}
 
     # -- the lane's turns -------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -92,13 +92,14 @@ class LivePortfolio(PortfolioContainer):
             excursions={symbol: self._excursion(symbol) for symbol in positions},
         )
 
-    def take_over(self, state: PortfolioState) -> None:
+    def take_over(self, state: object) -> None:
         """Go on from where the window before ended; its metrics begin with the equity of then."""
-        self.account.resume(state.account)
-        self._prices, self._excursions_of = state.prices, dict(state.excursions)
+        left = cast("PortfolioState", state)
+        self.account.resume(left.account)
+        self._prices, self._excursions_of = left.prices, dict(left.excursions)
         self._marks = Marks(self.account)
         self._marked = self._market.history.steps
-        self._metrics = self._make_tracer(state.equity)
+        self._metrics = self._make_tracer(left.equity)
         self.replace_tracer(self._metrics)
 
     def mark(self, table: BarTable, stop: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock, SimulatedClock, WallClock
-from admf.engine.container import Container, ContainerState, Status
+from admf.engine.container import Container, ContainerState, Health, Status
 from admf.engine.errors import (
     AdmfError,
     BusClosedError,
@@ -32,11 +32,15 @@ from admf.engine.errors import (
     WrongThreadError,
 )
 from admf.engine.events import (
+    ContainerAdded,
+    ContainerRemoved,
+    ContainerSwapped,
     Dropped,
     Envelope,
     Event,
     EventRegistry,
     HandlerFailed,
+    SourceFailed,
     WindowEnd,
     WindowStart,
 )
@@ -56,6 +60,7 @@ from admf.engine.storage import LocalStorage, MemoryStorage, Storage
 from admf.engine.stream import EventStream
 from admf.engine.subscription import Mailbox, Subscription, SubscriptionStats
 from admf.engine.summary import ContainerSummary, WindowSummary
+from admf.engine.supervision import Supervision
 from admf.engine.teardown import Deadlines
 from admf.engine.topology import Resources, Topology, TopologyBuilder
 from admf.engine.tracer import EventTracer, Sink, TracerSummary, resolve_types
@@ -73,8 +78,11 @@ __all__ = [
     "Clock",
     "ConfigError",
     "Container",
+    "ContainerAdded",
+    "ContainerRemoved",
     "ContainerState",
     "ContainerSummary",
+    "ContainerSwapped",
     "DataError",
     "DeadlineError",
     "Deadlines",
@@ -89,6 +97,7 @@ __all__ = [
     "ExecutionWindow",
     "HandlerError",
     "HandlerFailed",
+    "Health",
     "LifecycleManager",
     "LocalStorage",
     "Mailbox",
@@ -105,12 +114,14 @@ __all__ = [
     "SimulatedClock",
     "Sink",
     "SlidingWindow",
+    "SourceFailed",
     "StateError",
     "Status",
     "Storage",
     "StorageError",
     "Subscription",
     "SubscriptionStats",
+    "Supervision",
     "Topology",
     "TopologyBuilder",
     "TornFileError",

@@ -6,29 +6,24 @@ from collections.abc import Collection, Hashable, Iterable, Iterator
 from threading import get_ident
 from typing import NoReturn, TypeAlias
 
-import anyio
-import anyio.lowlevel
-from anyio.lowlevel import EventLoopToken
-
 from admf.engine.batch import Batch
 from admf.engine.block import Block
-from admf.engine.cancellation import cancellations
 from admf.engine.delivery import DeadLetter
-from admf.engine.dispatch import Dispatcher
+from admf.engine.draining import Draining
 from admf.engine.drive import Drive
-from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
+from admf.engine.errors import BusClosedError, BusError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
-from admf.engine.subscription import Handler, Mailbox, OnError, Subscription
+from admf.engine.subscription import Handler, Judge, Mailbox, OnError, Subscription
 
 __all__ = ["Bus", "DeadLetter", "EventTypes"]
 
 EventTypes: TypeAlias = type[Event] | Iterable[type[Event]]
 
 
-class Bus(Dispatcher):
+class Bus(Draining):
     """Delivers typed events, in order and one at a time, to whoever subscribed.
 
     `publish` is a plain call that appends to a queue; `drain` works the queue off. An event that a
@@ -63,10 +58,6 @@ class Bus(Dispatcher):
             _classes(exports),
             contain_failures=contain_failures,
         )
-        self._root: Bus = parent._root if parent else self
-        self._draining = False
-        self._drained: anyio.Event | None = None  # made only when somebody waits
-        self._loop: EventLoopToken | None = None
 
     def __repr__(self) -> str:
         return f"<Bus {self.name}>"
@@ -191,7 +182,8 @@ class Bus(Dispatcher):
         blocks: bool = False,
         key: Hashable = None,
         mailbox: Mailbox | None = None,
-        on_error: OnError = "propagate",
+        on_error: OnError | Judge = "propagate",
+        held: bool = False,
     ) -> Subscription:
         """Call ``handler`` with every event of these types from the next sequence number on.
 
@@ -205,7 +197,9 @@ class Bus(Dispatcher):
             key: Only events whose ``key_field`` has this value.
             mailbox: Give the handler a bounded queue and a worker of its own.
             on_error: ``propagate``: an exception fails the drain, after the event has reached its
-                other subscribers; ``isolate``: it is recorded and the bus goes on.
+                other subscribers; ``isolate``: it is recorded and the bus goes on. A function
+                decides when it has occurred.
+            held: Take in no event until `exchange` lets it enter.
 
         Raises:
             BusError: A key is given for a type that has no ``key_field``, or cannot be hashed.
@@ -232,12 +226,31 @@ class Bus(Dispatcher):
         )
         if queue is not None:
             self._drive.mailboxes[subscription] = (self, queue)
-        self._change(lambda: self._table.add(subscription))
+        if not held:
+            self._change(lambda: self._table.add(subscription))
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Undo a subscription from the next sequence number on; see `Subscription.cancel`."""
         self._change(lambda: self._table.remove(subscription))
+
+    def exchange(
+        self,
+        leaving: Collection[Subscription],
+        entering: Collection[Subscription],
+        *,
+        detach: Recorder | None = None,
+        attach: Recorder | None = None,
+    ) -> None:
+        """Let subscriptions and a tracer enter in the place of others, at once.
+
+        It is for work of `between` alone: elsewhere it may be in the midst of an event.
+        """
+        self._table.exchange(leaving, entering)
+        if detach is not None:
+            self._table.detach(detach)
+        if attach is not None:
+            self._table.attach(attach)
 
     def attach_tracer(self, tracer: Recorder) -> None:
         """Show every event of the tracer's types to it before any handler sees the event.
@@ -306,69 +319,7 @@ class Bus(Dispatcher):
         if not child.closed:
             self._children.append(child)
 
-    # -- draining and closing ---------------------------------------------------------------------
-
-    async def drain(self) -> None:
-        """Deliver everything that is queued, and what that leads to, in this bus and its scopes.
-
-        Raises:
-            HandlerError: A handler whose policy is ``propagate`` raised. The rest of the queue
-                stays; draining again goes on with it.
-            BusError: Called from within a handler of this bus.
-        """
-        root = self._root
-        if root is not self:
-            await root.drain()
-            return
-        if self._draining and self._is_handling:
-            raise BusError(f"drain() of {self!r} was called by one of its own handlers")
-        while self._draining:
-            self._drained = self._drained or anyio.Event()
-            await self._drained.wait()
-        self._draining = True
-        self._loop = anyio.lowlevel.current_token()
-        try:
-            await self._drain()
-        finally:
-            self._draining = False
-            if self._drained is not None:
-                self._drained.set()
-                self._drained = None
-
-    async def _drain(self) -> None:
-        if cancellations():  # one that was asked for but has not come yet is to come now
-            await anyio.lowlevel.checkpoint()
-        drive = self._drive
-        drive.cancelled_before = cancellations()
-        await drive.keep_pace()
-        while not self._idle or drive.mail_waits:
-            if drive.mailboxes:
-                await self._drain_with_workers()
-            else:
-                await self._pump()
-        drive.forget_emptied()
-
-    async def _drain_with_workers(self) -> None:
-        async with anyio.create_task_group() as workers:
-            with self._drive.employing(workers):
-                await self._pump_until_settled()
-            if self._error is not None:
-                workers.cancel_scope.cancel()
-        self._raise_error()  # not within the task group, which would wrap it
-
-    async def _pump_until_settled(self) -> None:
-        """Return when all is handled, or an error waits to be raised."""
-        while True:
-            self._drive.progress = anyio.Event()
-            try:
-                await self._pump()
-            except WindowError as error:
-                self._error = error
-                return
-            if not self._drive.is_working:
-                return
-            self._wake_drain_on_publish()
-            await self._drive.progress.wait()
+    # -- closing ----------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
         """Refuse all further events, end the streams and let go of all subscribers.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import anyio
@@ -13,47 +11,31 @@ import msgspec
 
 from admf.engine.bus import Bus, EventTypes
 from admf.engine.cancellation import CATCHABLE, is_cancelled
+from admf.engine.container_state import TRANSITIONS, ContainerState, Health, Status
+from admf.engine.delivery import DeadLetter
 from admf.engine.errors import StateError, StorageError
 from admf.engine.results import Document
 from admf.engine.shielding import Joinable
-from admf.engine.subscription import Handler, Mailbox, OnError, Subscription
+from admf.engine.subscription import Handler, Judge, Mailbox, OnError, Subscription
+from admf.engine.supervision import PROPAGATE, Supervision
 from admf.engine.tracer import EventTracer
 
-__all__ = ["TRANSITIONS", "Container", "ContainerState", "Status", "WriteDocument"]
-
-Status: TypeAlias = Literal["completed", "failed", "cancelled"]
-"""How an execution window, or a container's part in it, ended."""
+__all__ = [
+    "TRANSITIONS",
+    "Container",
+    "ContainerState",
+    "Health",
+    "Restarter",
+    "Status",
+    "WriteDocument",
+]
 
 WriteDocument: TypeAlias = Callable[[Document], Awaitable[None]]
-
-
-class ContainerState(enum.Enum):
-    """Where a container stands in its life."""
-
-    CREATED = "created"
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    FLUSHING = "flushing"
-    DESTROYED = "destroyed"
-    FAILED = "failed"
+Restarter: TypeAlias = "Callable[[Container, DeadLetter], OnError]"
 
 
 _S = ContainerState
-
-TRANSITIONS: Mapping[ContainerState, frozenset[ContainerState]] = MappingProxyType(
-    {
-        _S.CREATED: frozenset({_S.STARTING, _S.FAILED}),
-        _S.STARTING: frozenset({_S.RUNNING, _S.FAILED}),
-        _S.RUNNING: frozenset({_S.PAUSED, _S.STOPPING, _S.FAILED}),
-        _S.PAUSED: frozenset({_S.RUNNING, _S.STOPPING, _S.FAILED}),
-        _S.STOPPING: frozenset({_S.FLUSHING, _S.FAILED}),
-        _S.FLUSHING: frozenset({_S.DESTROYED, _S.FAILED}),
-        _S.FAILED: frozenset({_S.FLUSHING}),
-        _S.DESTROYED: frozenset(),
-    }
-)
+_IN_SERVICE = frozenset([_S.RUNNING, _S.DEGRADED, _S.PAUSED])
 
 
 class Container:
@@ -70,10 +52,15 @@ class Container:
         scope: The bus it lives on.
         tracer: Records the events of the scope, from before `on_start` until the release.
         depends_on: Ids of the containers that must be running before this one starts.
+        supervision: What happens when it fails while the window goes on.
 
     Attributes:
         outcome: How the execution window ended; set before the flush.
         error: What made the container fail, if anything did.
+        after_seq: It sees the events of its scope that come after this one.
+        last_seq: It sees the events of its scope up to this one; None up to the end.
+        failures: How often it failed and went on.
+        restarter: Sees to the restarts of one that is to be restarted; its window sets it.
     """
 
     def __init__(
@@ -85,6 +72,7 @@ class Container:
         scope: Bus,
         tracer: EventTracer | None = None,
         depends_on: Sequence[str] = (),
+        supervision: Supervision = PROPAGATE,
     ) -> None:
         self.id = container_id
         self.role = role
@@ -92,13 +80,19 @@ class Container:
         self.scope = scope
         self.tracer = tracer
         self.depends_on = tuple(depends_on)
+        self.supervision = supervision
         self.outcome: Status = "completed"
         self.error: BaseException | None = None
+        self.after_seq = 0
+        self.last_seq: int | None = None
+        self.failures = 0
+        self.restarter: Restarter | None = None
         self._state = _S.CREATED
         self._ran = False
         self._resumed = anyio.Event()
         self._subscriptions: list[Subscription] = []
         self._traced = False
+        self._held = False
         self._stopping, self._flushing, self._releasing = Joinable(), Joinable(), Joinable()
 
     def __repr__(self) -> str:
@@ -108,6 +102,11 @@ class Container:
     def state(self) -> ContainerState:
         """Where the container stands in its life."""
         return self._state
+
+    @property
+    def in_service(self) -> bool:
+        """Whether it runs, degraded or not, or is paused."""
+        return self._state in _IN_SERVICE
 
     @property
     def ran(self) -> bool:
@@ -120,6 +119,13 @@ class Container:
         if self.error is None:
             return self.outcome
         return "failed" if isinstance(self.error, Exception) else "cancelled"
+
+    @property
+    def health(self) -> Health:
+        """How it is, at whatever stage of its life."""
+        if self.error is not None:
+            return "failed"
+        return "degraded" if self.failures else "healthy"
 
     # -- hooks ------------------------------------------------------------------------------------
 
@@ -143,17 +149,41 @@ class Container:
     async def on_release(self) -> None:
         """Let go of what `on_start` opened; also called if that failed half-way."""
 
+    def hand_over(self) -> object:
+        """Return what another needs to go on in this one's place, as plain data.
+
+        Called between two events, when all up to there have been handled. It must leave the
+        container as it is: if the other cannot take over, this one goes on. A source may be asked
+        whenever its `run` waits for something.
+        """
+        return None
+
+    def take_over(self, state: object) -> None:
+        """Go on from what `hand_over` returned; called after `on_start`, before the first event."""
+
+    def renew(self, container_id: str) -> Container:
+        """Return a new instance of this container in the same scope; see `Supervision`.
+
+        Raises:
+            StateError: The class does not say how.
+        """
+        raise StateError(f"{self!r} does not define renew(), so there is no {container_id!r}")
+
     # -- life -------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, held: bool = False) -> None:
         """Attach the tracer, call `on_start`, be RUNNING; whatever goes wrong makes it FAILED.
+
+        Args:
+            held: Neither trace nor take in any event until `enter`.
 
         Raises:
             StateError: The container is not CREATED.
         """
         self._move(_S.STARTING)
+        self._held = held
         try:
-            if self.tracer is not None:
+            if self.tracer is not None and not held:
                 self.scope.attach_tracer(self.tracer)
                 self._traced = True
             await self.on_start()
@@ -164,12 +194,42 @@ class Container:
             raise
         self._ran = True
         self._resumed.set()
+        if self.failures:
+            self._move(_S.DEGRADED)
+
+    def enter(self, instead_of: Container | None = None) -> None:
+        """Take in events from now on, after a start that was ``held``; for `Bus.between` alone.
+
+        Args:
+            instead_of: A container of the same scope, which takes in nothing more; its
+                subscriptions give their places to those of this one.
+        """
+        leaving = () if instead_of is None else instead_of.subscriptions
+        self.scope.exchange(leaving, self._subscriptions, attach=self.tracer)
+        self._held, self._traced = False, True
+        self.after_seq = self.scope.next_seq - 1
+        if instead_of is not None:
+            instead_of.leave()
+
+    def leave(self) -> None:
+        """Take in no event any more; what its mailboxes hold it still handles.
+
+        For `Bus.between` alone.
+        """
+        self.scope.exchange(self._subscriptions, (), detach=self.tracer)
+        self._traced = False
+        self.last_seq = self.scope.next_seq - 1
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Those made by `subscribe`; none after the release."""
+        return tuple(self._subscriptions)
 
     async def pause(self) -> None:
         """Hold the source in `until_resumed`; the bus goes on delivering.
 
         Raises:
-            StateError: The container is not RUNNING.
+            StateError: The container is neither RUNNING nor DEGRADED.
         """
         self._move(_S.PAUSED)
         self._resumed = anyio.Event()
@@ -180,7 +240,7 @@ class Container:
         Raises:
             StateError: The container is not PAUSED.
         """
-        self._move(_S.RUNNING)
+        self._move(_S.DEGRADED if self.failures else _S.RUNNING)
         self._resumed.set()
 
     async def until_resumed(self) -> None:
@@ -252,6 +312,12 @@ class Container:
         self.error = error
         self._resumed.set()
 
+    def note_failure(self) -> None:
+        """Count a failure that it survives; a container that runs is DEGRADED from now on."""
+        self.failures += 1
+        if self._state is _S.RUNNING:
+            self._move(_S.DEGRADED)
+
     def subscribe(
         self,
         types: EventTypes,
@@ -261,16 +327,17 @@ class Container:
         blocks: bool = False,
         key: object = None,
         mailbox: Mailbox | None = None,
-        on_error: OnError = "propagate",
+        on_error: OnError | None = None,
     ) -> Subscription:
         """Subscribe in the scope until the release; see `Bus.subscribe`.
 
-        The name defaults to the container's id and the handler's name.
+        The name defaults to the container's id and the handler's name, ``on_error`` to what the
+        container's supervision says.
         """
         handler_name: str = getattr(handler, "__name__", type(handler).__name__)
         subscription = self.scope.subscribe(
             types, handler, name=name or f"{self.id}.{handler_name}", blocks=blocks, key=key,
-            mailbox=mailbox, on_error=on_error,
+            mailbox=mailbox, on_error=on_error or self._handler_policy, held=self._held,
         )  # fmt: skip
         self._subscriptions.append(subscription)
         return subscription
@@ -281,6 +348,17 @@ class Container:
             self.scope.detach_tracer(self.tracer)
             self.scope.attach_tracer(tracer)
         self.tracer = tracer
+
+    @property
+    def _handler_policy(self) -> OnError | Judge:
+        return "propagate" if self.supervision.policy == "propagate" else self.judge
+
+    def judge(self, letter: DeadLetter) -> OnError:
+        """Decide, as the supervision says, what a failure leads to."""
+        if self.supervision.policy == "restart":
+            return "propagate" if self.restarter is None else self.restarter(self, letter)
+        self.note_failure()
+        return "isolate"
 
     def _check(self, target: ContainerState) -> None:
         if target not in TRANSITIONS[self._state]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import anyio
 import msgspec
 
 from admf.engine.block import Block
+from admf.engine.errors import WindowError
 from admf.engine.events import Envelope, Event
 from admf.engine.subscription import Subscription
 
@@ -19,6 +21,7 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "Exported",
+    "Interlude",
     "QueueItem",
     "TableChange",
     "Target",
@@ -49,6 +52,51 @@ class TableChange:
 
     def __init__(self, apply: Callable[[], object]) -> None:
         self.apply = apply
+
+
+class Interlude:
+    """Queued work that the dispatch of a scope waits for, between two sequence numbers.
+
+    Args:
+        work: What to do; if it is interrupted, the next drain does it again.
+        tell: Called when it is done.
+        cause: Number of the event that what it publishes follows from.
+
+    Attributes:
+        over: Whether it is done, or not wanted any more.
+        seq: The last sequence number before it.
+    """
+
+    __slots__ = ("_limit", "cause", "over", "seq", "tell", "work")
+
+    def __init__(
+        self, work: Callable[[], Awaitable[None]], tell: Callable[[], None], cause: int = 0
+    ) -> None:
+        self.work = work
+        self.tell = tell
+        self.cause = cause
+        self.over = False
+        self.seq = 0
+        self._limit = anyio.CancelScope()
+
+    async def do(self, seq: int) -> None:
+        """Do the work, unless it is not wanted any more; ``seq`` is the last number given."""
+        self.seq = seq
+        if not self.over:
+            with anyio.CancelScope() as self._limit:
+                try:
+                    await self.work()
+                except WindowError:
+                    self.over = True
+                    raise
+                self.over = True
+                self.tell()
+
+    def withdraw(self) -> None:
+        """Let it not be done, if it is not yet."""
+        if not self.over:
+            self.over = True
+            self._limit.cancel()
 
 
 class Exported:

@@ -12,7 +12,15 @@ from admf.engine.batch import Batch
 from admf.engine.block import event_class, is_block, last_ts
 from admf.engine.cancellation import CATCHABLE, is_cancelled
 from admf.engine.causation import Suspended, begin, resume
-from admf.engine.delivery import FROM_ABOVE, Delivery, Exported, QueueItem, TableChange, Target
+from admf.engine.delivery import (
+    FROM_ABOVE,
+    Delivery,
+    Exported,
+    Interlude,
+    QueueItem,
+    TableChange,
+    Target,
+)
 from admf.engine.errors import HandlerError, WindowError
 from admf.engine.events import Dropped, Envelope, Event, event_name
 from admf.engine.queues import BoundedQueue, weight
@@ -125,6 +133,9 @@ class Dispatcher(Scope):
         if isinstance(event, TableChange):
             event.apply()
             return
+        if isinstance(event, Interlude):
+            await self._wait_for(event)
+            return
         if isinstance(event, Exported):
             origin, event = event.origin, event.event
         count, cls = weight(event), event_class(event)
@@ -152,6 +163,18 @@ class Dispatcher(Scope):
         self._drive.look()
         await self._continue(self._delivery)
         route.paced(quick=self._drive.look())
+
+    async def _wait_for(self, interlude: Interlude) -> None:
+        outer, self.cause = self.cause, interlude.cause
+        try:
+            suspended = begin(interlude.do(self._seq))
+            self.cause = outer
+            if suspended is not None:
+                await resume(self, interlude.cause, suspended)
+        finally:
+            self.cause = outer
+            if not interlude.over:  # it was interrupted
+                self._queue.appendleft((interlude, 0, ""))
 
     async def _continue(self, delivery: Delivery) -> None:
         envelope, drive = delivery.envelope, self._drive

@@ -40,6 +40,7 @@ class Drive:
 
     __slots__ = (
         "_looked",
+        "_told",
         "_turnstile",
         "_workers",
         "cancelled_before",
@@ -56,6 +57,7 @@ class Drive:
         self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
         self.progress = anyio.Event()
         self._looked = 0.0
+        self._told: anyio.Event | None = None  # made only when somebody waits
         self._turnstile = anyio.Lock(fast_acquire=True)
         self._workers: TaskGroup | None = None
 
@@ -91,6 +93,19 @@ class Drive:
     def time_is_up(self) -> bool:
         """Whether the last look found that it is time to yield."""
         return self._looked >= self.deadline
+
+    # -- those who wait for it -------------------------------------------------------------------
+
+    async def until_told(self) -> None:
+        """Wait until a drain ends, a mailbox is empty, or the work of an interlude is done."""
+        self._told = self._told or anyio.Event()
+        await self._told.wait()
+
+    def tell(self) -> None:
+        """Let all who wait look again."""
+        if self._told is not None:
+            self._told.set()
+            self._told = None
 
     # -- mailboxes --------------------------------------------------------------------------------
 
@@ -135,6 +150,7 @@ class Drive:
         finally:
             subscription.working = False
             self.progress.set()
+            self.tell()
 
     def forget_emptied(self) -> None:
         """Let go of mailboxes that are closed and hold nothing any more."""

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENGINE_EVENTS",
+    "ContainerAdded",
+    "ContainerRemoved",
+    "ContainerSwapped",
     "Dropped",
     "Envelope",
     "Event",
     "EventRegistry",
     "HandlerFailed",
     "Published",
+    "SourceFailed",
     "WindowEnd",
     "WindowStart",
     "event_name",
@@ -77,7 +81,45 @@ class Dropped(Event, frozen=True, gc=False, tag="DROPPED"):
     total: int
 
 
-ENGINE_EVENTS: tuple[type[Event], ...] = (WindowStart, WindowEnd, HandlerFailed, Dropped)
+class ContainerAdded(Event, frozen=True, gc=False, tag="CONTAINER_ADDED"):
+    """A container entered a running window: it sees its scope's events after ``after_seq``."""
+
+    container_id: str
+    after_seq: int
+
+
+class ContainerRemoved(Event, frozen=True, gc=False, tag="CONTAINER_REMOVED"):
+    """A container left a running window: it saw its scope's events up to ``last_seq``."""
+
+    container_id: str
+    last_seq: int
+
+
+class ContainerSwapped(Event, frozen=True, gc=False, tag="CONTAINER_SWAPPED"):
+    """A container took another's place: that saw the events up to ``last_seq``, it those after."""
+
+    container_id: str
+    successor_id: str
+    last_seq: int
+
+
+class SourceFailed(Event, frozen=True, gc=False, tag="SOURCE_FAILED"):
+    """The `run` of a source raised, and its window goes on; see `Supervision`."""
+
+    container_id: str
+    error: str
+
+
+ENGINE_EVENTS: tuple[type[Event], ...] = (
+    WindowStart,
+    WindowEnd,
+    HandlerFailed,
+    Dropped,
+    ContainerAdded,
+    ContainerRemoved,
+    ContainerSwapped,
+    SourceFailed,
+)
 
 
 def event_name(cls: type[Event]) -> str:

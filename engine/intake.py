@@ -90,7 +90,7 @@ class Intake(Container):
         self._count = 0
         self._first: tuple[object, int] | None = None
         self._last: tuple[object, int] | None = None
-        self._carried: Mapping[str, msgspec.Struct] = {}
+        self._carried: Mapping[str, object] = {}
 
     # -- hooks ------------------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class Intake(Container):
         self._leaving = True
         self._complete()
 
-    def take_note(self, carried: Mapping[str, msgspec.Struct]) -> None:
+    def take_note(self, carried: Mapping[str, object]) -> None:
         """Have the commit record say what the containers of the window have taken over."""
         self._carried = carried
 

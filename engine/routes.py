@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Collection, Container, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
@@ -189,6 +189,20 @@ class RoutingTable:
         if subscription.queue is not None:
             subscription.queue.close()
         self.forget_routes()
+
+    def exchange(
+        self, leaving: Collection[Subscription], entering: Collection[Subscription]
+    ) -> None:
+        """Let subscriptions take the place of others; without others, they come last."""
+        before = list(self._subscriptions)
+        place = next((i for i, item in enumerate(before) if item in leaving), len(before))
+        self._subscriptions = dict.fromkeys(before[:place])
+        for item in entering:
+            self.add(item)
+        self._subscriptions.update(dict.fromkeys(before[place:]))
+        for item in leaving:
+            item.active = False
+            self.remove(item)
 
     def attach(self, recorder: Recorder) -> None:
         """Show events to a tracer from now on."""

@@ -98,7 +98,8 @@ class Scope(ABC):
     ) -> None:
         """Record a failure, publish it, and keep it to be raised if the policy says so."""
         subscription.count_dead_lettered(payload)
-        self.dead_letters.append(DeadLetter(subscription.name, seq, payload, error))
+        letter = DeadLetter(subscription.name, seq, payload, error)
+        self.dead_letters.append(letter)
         if subscription.is_stream and subscription.queue is not None:
             subscription.queue.close(error)
             return
@@ -108,7 +109,8 @@ class Scope(ABC):
             text = f"{type(error).__name__}: {error}"
             failed = HandlerFailed(last_ts(payload), subscription.name, name, seq, text)
             self._push(failed, 1, self.name, seq)
-        if subscription.on_error == "propagate":
+        on_error = subscription.on_error
+        if (on_error if isinstance(on_error, str) else on_error(letter)) == "propagate":
             self._fail(subscription.name, name, seq, error)
 
     def _fail(self, who: str, what: str, seq: int, error: BaseException) -> None:

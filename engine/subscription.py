@@ -16,11 +16,14 @@ from admf.engine.queues import BoundedQueue, Overflow, weight
 
 if TYPE_CHECKING:
     from admf.engine.bus import Bus
+    from admf.engine.delivery import DeadLetter
 
-__all__ = ["Handler", "Mailbox", "OnError", "Subscription", "SubscriptionStats"]
+__all__ = ["Handler", "Judge", "Mailbox", "OnError", "Subscription", "SubscriptionStats"]
 
 Handler: TypeAlias = Callable[[Any], Awaitable[None] | None]
 OnError: TypeAlias = Literal["propagate", "isolate"]
+Judge: TypeAlias = "Callable[[DeadLetter], OnError]"
+"""Decides about a failure of a handler once it has occurred."""
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -89,7 +92,7 @@ class Subscription:
         takes_blocks: bool,
         key: Hashable,
         queue: BoundedQueue | None,
-        on_error: OnError,
+        on_error: OnError | Judge,
         is_stream: bool = False,
     ) -> None:
         self._bus = bus

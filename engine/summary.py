@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from admf.engine.container import Container, Status
+from admf.engine.container import Container
+from admf.engine.container_state import Health, Status
 from admf.engine.failures import describe
 
 __all__ = ["ContainerSummary", "WindowSummary", "log_window"]
@@ -22,19 +23,44 @@ _LEVELS: Mapping[Status, int] = MappingProxyType(
 )
 
 
-class ContainerSummary(msgspec.Struct, frozen=True):
-    """How one container's part in a window ended; ``error`` is empty if it went well."""
+class ContainerSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one container's part in a window ended.
+
+    Args:
+        error: What made it fail; empty if it went well.
+        after_seq: It was added when its scope had given this sequence number, and saw what came
+            after.
+        last_seq: It was removed when its scope had given this sequence number.
+        successor: Id of the container that took its place then.
+        health: ``degraded`` if it failed and went on.
+        failures: How often it did.
+    """
 
     id: str
     role: str
     status: Status
-    error: str = ""
+    error: str
+    after_seq: int = 0
+    last_seq: int | None = None
+    successor: str = ""
+    health: Health = "healthy"
+    failures: int = 0
 
     @classmethod
-    def of(cls, container: Container) -> ContainerSummary:
+    def of(cls, container: Container, successor: str = "") -> ContainerSummary:
         """Return the summary of a container as it stands."""
         error = "" if container.error is None else describe(container.error)
-        return cls(container.id, container.role, container.status, error)
+        return cls(
+            container.id,
+            container.role,
+            container.status,
+            error,
+            after_seq=container.after_seq,
+            last_seq=container.last_seq,
+            successor=successor,
+            health=container.health,
+            failures=container.failures,
+        )
 
 
 class WindowSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +68,8 @@ class WindowSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         status: ``completed`` only if the run reached its end and everything was written.
-        containers: The containers in the order in which they started.
+        containers: The containers in the order in which they started; at the end those that left
+            before the window did, in the order in which they left.
         errors: What went wrong in the window as a whole, the first cause first.
         report: What the topology's reports returned, merged.
         fingerprint: That of the window's `WindowSpec`.

@@ -15,8 +15,8 @@ from admf.engine.bus import Bus
 from admf.engine.clock import Clock
 from admf.engine.container import Container, ContainerState, Status
 from admf.engine.errors import StateError, WindowError
-from admf.engine.events import WindowEnd, WindowStart
-from admf.engine.failures import combine, describe_all, ungroup
+from admf.engine.failures import combine, describe_all
+from admf.engine.membership import Membership
 from admf.engine.memory_guard import MemoryGuard
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
@@ -24,6 +24,7 @@ from admf.engine.shielding import Joinable, finish
 from admf.engine.summary import ContainerSummary, WindowSummary, log_window
 from admf.engine.teardown import Deadlines, Step, Teardown
 from admf.engine.topology import Report, Resources, Topology, TopologyBuilder
+from admf.engine.window_run import WindowRun
 from admf.engine.window_spec import WindowSpec
 
 __all__ = ["ExecutionWindow"]
@@ -75,16 +76,10 @@ class ExecutionWindow:
         self._resources = resources
         self._flushes_at_once = flushes_at_once
         self._memory = memory if spec.results_storage == "auto" else None
-        self._containers: tuple[Container, ...] = ()
         self._reports: tuple[Report, ...] = ()
         self._report: dict[str, object] = {}
-        self._failures: list[Exception] = []
-        self._interrupted = False
-        self._reached_end = False
-        self._end_published = False
-        self._given_up: WindowError | None = None
-        self._run_scope: anyio.CancelScope | None = None
-        self._run_over = anyio.Event()
+        self._run = WindowRun(self.bus, spec.window_id, clock)
+        self._members = Membership(self.bus, self._run, results, clock, deadlines)
         self._teardown = Teardown(deadlines)
         self._closing = Joinable()
         self._to_close = deque(
@@ -97,16 +92,17 @@ class ExecutionWindow:
     @property
     def containers(self) -> tuple[Container, ...]:
         """The containers in the order in which they start; none after the window is closed."""
-        return self._containers
+        return self._members.containers
 
     @property
     def status(self) -> Status:
         """How the window ends as things stand: ``completed`` only once `run` reached its end."""
         if self.summary is not None:
             return self.summary.status
-        if self._failures or self._teardown.errors:
+        if self._run.failures or self._teardown.errors:
             return "failed"
-        return "completed" if self._reached_end and not self._interrupted else "cancelled"
+        completed = self._run.reached_end and not self._run.interrupted
+        return "completed" if completed else "cancelled"
 
     # -- start and run ----------------------------------------------------------------------------
 
@@ -119,14 +115,15 @@ class ExecutionWindow:
             ConfigError: The topology is unknown, or does not fit together.
             StateError: The window was started before.
         """
-        if self._containers or self.bus.closed:
+        if self.containers or self.bus.closed:
             raise StateError(f"window {self.bus.name!r} can be started only once")
         try:
             if self._memory is not None:
                 await self._memory.admit(self)
             self._build()
-            for container in self._containers:
+            for container in self.containers:
                 await container.start()
+            self._members.open()
         except BaseException as error:
             await self.aclose(error)
             raise
@@ -144,7 +141,7 @@ class ExecutionWindow:
             spills=self._spills,
         )
         topology.build(builder)
-        self._containers = builder.in_start_order()
+        self._members.begin_with(builder.in_start_order())
         self._reports = builder.reports
 
     async def run(self) -> None:
@@ -159,63 +156,80 @@ class ExecutionWindow:
             ExceptionGroup: Several sources failed.
             StateError: The window is not started, or ran before.
         """
-        if not self._containers or self._run_scope is not None:
+        if not self.containers or self._run.started:
             raise StateError(f"window {self.bus.name!r} runs once, between its start and its close")
-        self._run_scope = anyio.CancelScope()
-        try:
-            with self._run_scope:
-                await self._run()
-            self._yield_if_given_up()
-        except BaseException as error:
-            self._take_note(error)
-            raise
-        finally:
-            self._run_over.set()
+        await self._run.run(self.containers, self._fail_contained)
 
     def give_up(self, error: WindowError) -> None:
         """End a run that is under way, which then raises ``error``; does nothing to others."""
-        if self._run_scope is not None and not self._run_over.is_set():
-            self._given_up = error
-            self._run_scope.cancel()
-
-    def _yield_if_given_up(self) -> None:
-        if self._given_up is not None:
-            raise self._given_up
+        self._run.give_up(error)
 
     def _spills(self) -> bool:
         """Whether what containers gather is to leave memory."""
         storage = self.spec.results_storage
         return storage == "disk" or (self._memory is not None and self._memory.is_on_disk())
 
-    async def _run(self) -> None:
-        self.bus.publish(WindowStart(self._clock.now_ns(), self.spec.window_id))
-        await self._run_sources()
-        await self.bus.drain()
-        self._fail_contained()
-        self._publish_end("completed")
-        await self.bus.drain()
-        self._reached_end = True
+    # -- change -----------------------------------------------------------------------------------
 
-    async def _run_sources(self) -> None:
-        failed: BaseException | None = None
-        try:
-            async with anyio.create_task_group() as group:
-                for container in filter(_is_source, self._containers):
-                    group.start_soon(container.run, name=container.id)
-        except BaseExceptionGroup as errors:
-            failed = ungroup(errors)
-        if failed is not None:
-            raise failed
+    async def add(self, container: Container) -> int:
+        """Start a container in the open window, and let it take part from the next event on.
 
-    def _publish_end(self, status: Status) -> None:
-        self._end_published = True
-        self.bus.publish(WindowEnd(self._clock.now_ns(), self.spec.window_id, status))
+        Its tracer and its subscriptions enter together, between two events; what `on_start`
+        publishes comes before that. If it is a source, the run goes on until it is exhausted too.
+        A start that fails, or is cancelled, is taken back and leaves the window as it was.
 
-    def _take_note(self, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            self._interrupted = True
-        elif error not in self._failures:
-            self._failures.append(error)
+        Returns:
+            The last sequence number in the container's scope that it has no part in.
+
+        Raises:
+            ConfigError: A container has or had its id, or it depends on one that is not there.
+            StateError: The window is not open, or the container is not new.
+            BusError: Called by a handler, which may start a task that calls it.
+        """
+        return await self._members.add(container)
+
+    async def swap(self, container_id: str, successor: Container) -> int:
+        """Let a new container take the place of another, between two events.
+
+        The old one handles every event up to that point, those in its mailboxes included, and the
+        new one every event after it; the state goes from `Container.hand_over` to
+        `Container.take_over`, the place in the order of subscribers and starts passes on. The old
+        one is then stopped, flushed and released: the results of both are kept. Whatever fails
+        before that leaves the old one in its place, and the new one is released.
+
+        Args:
+            container_id: The old one; the id of one that had the place before will do.
+            successor: A new container in the same scope, with an id of its own.
+
+        Returns:
+            The last sequence number of the scope that the old one has a part in.
+
+        Raises:
+            ConfigError: There is no such container, or the new one does not fit.
+            StateError: The window is not open, or the new container is not new.
+            DeadlineError: The old one's mailboxes were not empty in the time to drain.
+            BusError: Called by a handler, which may start a task that calls it.
+            Exception: The new one could not start or take over, or what went wrong in the end of
+                the old one, which fails the window.
+        """
+        return await self._members.swap(container_id, successor)
+
+    async def remove(self, container_id: str) -> int:
+        """Stop a container, let it handle what it has accepted, write its results, release it.
+
+        The window's commit record will list its results. Once begun it is done, even if the caller
+        is cancelled, within the deadlines of a teardown.
+
+        Returns:
+            The last sequence number in the container's scope that it had a part in.
+
+        Raises:
+            ConfigError: There is no such container.
+            StateError: Others depend on it, or the window is not open.
+            BusError: Called by a handler, which may start a task that calls it.
+            Exception: What went wrong in a step; all steps were attempted, and the window fails.
+        """
+        return await self._members.remove(container_id)
 
     # -- close ------------------------------------------------------------------------------------
 
@@ -245,7 +259,7 @@ class ExecutionWindow:
                 only if no ``error`` is given.
         """
         if error is not None:
-            self._take_note(error)
+            self._run.take_note(error)
         try:
             await finish(partial(self._closing.run, self._close))
         except Exception as failure:
@@ -259,6 +273,7 @@ class ExecutionWindow:
     def hurry(self, seconds: float) -> None:
         """Give each step of the teardown no more than this from now on."""
         self._teardown.hurry(seconds)
+        self._members.hurry(seconds)
 
     async def _close(self) -> None:
         while self._to_close:  # when interrupted, it goes on with the stage it was at
@@ -269,10 +284,11 @@ class ExecutionWindow:
             raise failure
 
     async def _stop(self) -> None:
-        for container in self._containers:
+        await self._members.close()
+        for container in self.containers:
             if container.state is ContainerState.CREATED:
                 container.fail(WindowError(f"container {container.id!r} was never started"))
-        await self._teardown.attempt("stop", "the run", self._end_run)
+        await self._teardown.attempt("stop", "the run", self._run.end)
         for container in await self._those_that_take_time("stop"):
             await self._teardown.attempt("stop", _name(container), container.stop)
             await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -286,7 +302,7 @@ class ExecutionWindow:
         that they do.
         """
         left: list[Container] = []
-        for number, container in enumerate(reversed(self._containers), 1):
+        for number, container in enumerate(reversed(self.containers), 1):
             work = container.step_at_once(step)
             if work is None:
                 left.append(container)
@@ -296,17 +312,12 @@ class ExecutionWindow:
                 await anyio.lowlevel.cancel_shielded_checkpoint()
         return left
 
-    async def _end_run(self) -> None:
-        if self._run_scope is not None and not self._run_over.is_set():
-            self._run_scope.cancel()
-            await self._run_over.wait()
-
     async def _drain(self) -> None:
         await self._teardown.attempt("drain", "the bus", self._drain_bus)
 
     async def _drain_bus(self) -> None:
-        if self._run_scope is not None and not self._end_published:
-            self._publish_end(self.status)
+        if self._run.started and not self._run.end_published:
+            self._run.publish_end(self.status)
         first: WindowError | None = None
         quiet = False
         while not quiet:
@@ -322,7 +333,7 @@ class ExecutionWindow:
         self._fail_contained()
         self._fail_those_that_failed_to("stop")
         status = self.status  # looks at every attempt so far
-        for container in self._containers:
+        for container in self.containers:
             container.outcome = status
         write = self.results.write_container
         left = await self._those_that_take_time("flush")
@@ -331,7 +342,7 @@ class ExecutionWindow:
 
     async def _commit(self) -> None:
         self._fail_those_that_failed_to("flush")
-        if not any(container.ran for container in self._containers):
+        if not (self._members.retired or any(container.ran for container in self.containers)):
             return
         for number, report in enumerate(self._reports, 1):
             await self._teardown.attempt(
@@ -356,7 +367,7 @@ class ExecutionWindow:
         """Leave one line in the log, and let go of the containers."""
         log_window(self._summarise())
         self._reports = ()
-        containers, self._containers = list(self._containers), ()
+        containers, self._members.containers = list(self.containers), ()
         while containers:  # what they hold takes time to let go of
             del containers[-_AT_ONCE:]
             await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -365,15 +376,15 @@ class ExecutionWindow:
 
     def _fail_contained(self) -> None:
         """Mark the containers of those scopes that failed for themselves."""
-        for container in self._containers:
+        for container in self.containers:
             _fail(container, container.scope.failure)
 
     def _fail_those_that_failed_to(self, step: Step) -> None:
-        for container in self._containers:
+        for container in self.containers:
             _fail(container, self._teardown.error(step, _name(container)))
 
     def _error_texts(self) -> tuple[str, ...]:
-        texts = describe_all([*self._failures, *self._teardown.errors])
+        texts = describe_all([*self._run.failures, *self._teardown.errors])
         return tuple(dict.fromkeys(texts))  # an error may have come out of the run in a group too
 
     def _summarise(self) -> WindowSummary:
@@ -384,15 +395,11 @@ class ExecutionWindow:
             topology=self.spec.topology,
             seed=self.spec.seed,
             status=self.status,
-            containers=tuple(map(ContainerSummary.of, self._containers)),
+            containers=(*map(ContainerSummary.of, self.containers), *self._members.retired),
             errors=self._error_texts(),
             report=dict(self._report),
             fingerprint=self.spec.fingerprint,
         )
-
-
-def _is_source(container: Container) -> bool:
-    return type(container).run is not Container.run
 
 
 def _name(container: Container) -> str:

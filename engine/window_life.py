@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import anyio
-import msgspec
 
 from admf.engine.errors import ConfigError, WindowError
 from admf.engine.failures import ungroup
@@ -49,7 +48,7 @@ class WindowLife:
         self.done = anyio.Event()
         self.is_concluded = False
         self.follows_loss = False
-        self.left: Mapping[str, msgspec.Struct] | None = None
+        self.left: Mapping[str, object] | None = None
         self.failure: Exception | None = None
         self._concluded = concluded
 
@@ -63,7 +62,7 @@ class WindowLife:
         """Whether the window, once it is closed, did not do all it was to do."""
         return self.summary is None or self.summary.status == "failed"
 
-    def states(self) -> Mapping[str, msgspec.Struct]:
+    def states(self) -> Mapping[str, object]:
         """Return what the containers hand over."""
         return states_of(self.window.containers) if self.left is None else self.left
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from admf.containers.config import PositiveFloat, PositiveInt
 from admf.engine.bus import Bus
-from admf.engine.container import Container, ContainerState
+from admf.engine.container import Container
 from admf.engine.result_names import AGGREGATE_FILE, results_path
 from admf.engine.results import Document, WindowResults
 from admf.engine.topology import TopologyBuilder
@@ -105,7 +105,7 @@ class SimulationContainer(Container):
         step = max(1, _SLICE_VALUES // len(self._returns))
         while self._done < self._batch.count:
             await self.until_resumed()
-            if self.state is not ContainerState.RUNNING:
+            if not self.in_service:
                 return
             stop = min(self._done + step, self._batch.count)
             drawn = await to_thread.run_sync(self._draw, range(self._done, stop))

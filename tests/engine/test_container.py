@@ -8,10 +8,11 @@ import pytest
 
 from admf.engine.bus import Bus
 from admf.engine.container import TRANSITIONS, Container, ContainerState
-from admf.engine.errors import StateError, StorageError
+from admf.engine.errors import HandlerError, StateError, StorageError
 from admf.engine.events import Event, WindowStart
 from admf.engine.results import Document
 from admf.engine.subscription import Mailbox
+from admf.engine.supervision import Supervision
 from admf.engine.testing import RecordingContainer
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +24,8 @@ LINE = [S.CREATED, S.STARTING, S.RUNNING, S.STOPPING, S.FLUSHING, S.DESTROYED]
 ALLOWED = (
     set(pairwise(LINE))
     | {(S.RUNNING, S.PAUSED), (S.PAUSED, S.RUNNING), (S.PAUSED, S.STOPPING)}
+    | {(S.RUNNING, S.DEGRADED), (S.DEGRADED, S.PAUSED), (S.PAUSED, S.DEGRADED)}
+    | {(S.DEGRADED, S.STOPPING)}
     | {(state, S.FAILED) for state in S if state not in {S.FAILED, S.DESTROYED}}
     | {(S.FAILED, S.FLUSHING)}
 )
@@ -72,6 +75,8 @@ async def brought_to(state: ContainerState) -> RecordingContainer:
     await container.start()
     if state is S.PAUSED:
         await container.pause()
+    if state is S.DEGRADED:
+        container.note_failure()
     if state in {S.STOPPING, S.FLUSHING, S.DESTROYED}:
         await container.stop()
     if state in {S.FLUSHING, S.DESTROYED}:
@@ -88,9 +93,12 @@ def test_transitions_are_those_of_the_design():
 
 STEPS = {
     "start": ({S.CREATED}, S.RUNNING),
-    "pause": ({S.RUNNING}, S.PAUSED),
+    "pause": ({S.RUNNING, S.DEGRADED}, S.PAUSED),
     "resume": ({S.PAUSED}, S.RUNNING),
-    "stop": ({S.RUNNING, S.PAUSED, S.STOPPING, S.DESTROYED, S.FLUSHING, S.FAILED}, S.STOPPING),
+    "stop": (
+        {S.RUNNING, S.DEGRADED, S.PAUSED, S.STOPPING, S.DESTROYED, S.FLUSHING, S.FAILED},
+        S.STOPPING,
+    ),
     "flush": ({S.STOPPING, S.FLUSHING, S.DESTROYED, S.FAILED}, S.FLUSHING),
     "release": ({S.FLUSHING, S.DESTROYED, S.FAILED}, S.DESTROYED),
 }
@@ -423,3 +431,85 @@ async def test_subscription_options_reach_the_bus():
     assert subscription.takes_blocks
     assert subscription.queue is not None
     assert subscription.on_error == "isolate"
+
+
+# -- failures that it survives --------------------------------------------------------------------
+
+
+ISOLATED = Supervision(policy="isolate")
+
+
+def fail(_: Event) -> None:
+    raise ValueError("odd")
+
+
+class Failing(Container):
+    """A container whose handler raises, while it starts already if told so."""
+
+    def __init__(self, supervision: Supervision, *, early: bool = False) -> None:
+        super().__init__("odd", "any", scope=Bus(), supervision=supervision)
+        self._early = early
+
+    async def on_start(self) -> None:
+        self.subscribe(Ping, fail)
+        if self._early:
+            await self.meet(1)
+
+    async def meet(self, count: int) -> None:
+        for ts in range(count):
+            self.scope.publish(Ping(ts))
+        await self.scope.drain()
+
+
+async def test_an_isolated_container_goes_on_degraded_and_counts_its_failures():
+    container = Failing(ISOLATED)
+    await container.start()
+    assert (container.state, container.health) == (S.RUNNING, "healthy")
+    await container.meet(3)
+    assert (container.state, container.health) == (S.DEGRADED, "degraded")
+    assert container.failures == 3
+    assert [type(letter.error) for letter in container.scope.dead_letters] == [ValueError] * 3
+    await container.stop()
+    await container.cleanup(Writer())
+    assert (container.state, container.health) == (S.DESTROYED, "degraded")
+    assert container.status == "completed"
+
+
+async def test_one_that_fails_while_it_starts_is_degraded_from_the_start():
+    container = Failing(ISOLATED, early=True)
+    await container.start()
+    assert container.state is S.DEGRADED
+
+
+async def test_a_pause_outlives_a_failure_which_shows_when_it_is_over():
+    container = Failing(ISOLATED)
+    await container.start()
+    await container.pause()
+    await container.meet(1)
+    assert container.state is S.PAUSED
+    await container.resume()
+    assert container.state is S.DEGRADED
+
+
+@pytest.mark.parametrize("policy", ["propagate", "restart"])
+async def test_without_a_window_that_could_restart_it_a_failure_fails_the_drain(policy):
+    container = Failing(Supervision(policy=policy))
+    await container.start()
+    with pytest.raises(HandlerError, match="odd"):
+        await container.meet(1)
+    assert container.state is S.RUNNING
+    container.fail(ValueError("for good"))
+    assert container.health == "failed"
+
+
+async def test_a_subscription_may_say_otherwise_than_the_container():
+    container = Failing(ISOLATED)
+    await container.start()
+    container.subscribe(Ping, fail, on_error="propagate")
+    with pytest.raises(HandlerError):
+        await container.meet(1)
+
+
+def test_a_container_that_does_not_say_how_cannot_be_renewed():
+    with pytest.raises(StateError, match=r"does not define renew\(\), so there is no 'one.2'"):
+        recorder().renew("one.2")
