@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from admf.workflows.experiment import Experiment
+from admf.workflows.live import LiveSession
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
 from admf.workflows.outcome import PhaseData, PhaseResult, PhaseSummary, Progress, RunResult
 from admf.workflows.run import Run
@@ -14,6 +15,7 @@ __all__ = [
     "BranchingWorkflow",
     "Experiment",
     "IteratingWorkflow",
+    "LiveSession",
     "LoadedExperiment",
     "PhaseData",
     "PhaseResult",

@@ -1,7 +1,8 @@
 """An asyncio event-bus engine with pluggable containers, and quantitative studies that run on it.
 
-`run` and `run_async` run an experiment; `Runner` does so inside an application. What they left is
-read with `admf.results`. The engine alone, without markets, is `admf.engine`.
+`run` and `run_async` run an experiment; `Runner` does so inside an application, and `LiveSession`
+trades what an experiment describes on bars as they come. What they left is read with
+`admf.results`. The engine alone, without markets, is `admf.engine`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from admf.workflows.live import LiveSession
     from admf.workflows.runner import Runner, run, run_async
 
-__all__ = ["Runner", "run", "run_async"]
+__all__ = ["LiveSession", "Runner", "run", "run_async"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the top layer when it is first asked for, so that the engine alone stays light."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from admf.workflows import runner
+    from admf import workflows
 
-    return getattr(runner, name)
+    return getattr(workflows, name)

@@ -153,4 +153,4 @@ def test_a_session_of_one_bar_a_window_is_still_one_session() -> None:
     assert live.session.counts.closed == 60
     assert told(live.recorders[0].events, TOLD) == told(backtest.events, TOLD)
     assert len(live.of(Bar)) == 60
-    assert DAY * 59 == live.of(Bar)[-1].ts - live.of(Bar)[0].ts
+    assert live.of(Bar)[-1].ts - live.of(Bar)[0].ts == DAY * 59

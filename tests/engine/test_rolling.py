@@ -182,7 +182,7 @@ async def test_a_session_that_is_closed_before_it_ran_only_closes_its_source():
 
 async def test_who_waits_for_a_roll_is_told_when_the_session_ends_before():
     live = Live()
-    session = await session_of(live, add=lambda builder: Unwilling.make(builder))
+    session = await session_of(live)
     caught: list[StateError] = []
 
     async def roll() -> None:
@@ -200,12 +200,6 @@ async def test_who_waits_for_a_roll_is_told_when_the_session_ends_before():
         assert session.counts.opened == 1
         await session.aclose()
     assert "ended before" in str(caught[0])
-
-
-class Unwilling:
-    @staticmethod
-    def make(builder) -> None:
-        """Add nothing: the test changes the intake that is there."""
 
 
 async def test_a_border_waits_for_an_event_before_which_the_window_may_end():
@@ -277,8 +271,7 @@ async def test_summaries_are_told_in_order_and_only_the_last_are_kept():
     watched: list[str] = []
 
     async def watch() -> None:
-        async for summary in session.windows():
-            watched.append(summary.window_id)
+        watched.extend([summary.window_id async for summary in session.windows()])
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
@@ -315,9 +308,7 @@ def failing_at(*numbers: int):
 
 async def test_a_window_that_fails_ends_the_session_and_is_not_acknowledged():
     broker, storage = Broker(notes(30)), MemoryStorage()
-    session = await session_of(
-        broker, add=failing_at(5), storage=storage, rolls=[EveryEvents(3)]
-    )
+    session = await session_of(broker, add=failing_at(5), storage=storage, rolls=[EveryEvents(3)])
     with pytest.raises(HandlerError, match="no 5"):
         await session.run()
     assert broker.acknowledged == [3]
@@ -474,9 +465,7 @@ async def test_a_state_that_cannot_be_taken_over_ends_the_session():
         ledger.take_over = refuse
 
     storage = MemoryStorage()
-    session = await session_of(
-        Broker(notes(5)), add=add, storage=storage, rolls=[EveryEvents(3)]
-    )
+    session = await session_of(Broker(notes(5)), add=add, storage=storage, rolls=[EveryEvents(3)])
     with pytest.raises(WindowError, match="unknown state"):
         await session.run()
     assert joined(await seen(storage)) == [1, 2, 3, 4]
@@ -486,9 +475,7 @@ async def test_ids_may_come_from_a_function_and_numbers_go_on_from_an_earlier_se
     def spec(number: int):
         return msgspec.structs.replace(SPEC, window_id=f"live/day_{number}")
 
-    session = await session_of(
-        Broker(notes(2)), spec=spec, first_number=41, rolls=[EveryEvents(1)]
-    )
+    session = await session_of(Broker(notes(2)), spec=spec, first_number=41, rolls=[EveryEvents(1)])
     await session.run()
     assert [it.window_id for it in session.closed] == ["live/day_41", "live/day_42"]
     assert repr(session) == "<RollingSession of 2 windows, 2 events>"
