@@ -49,7 +49,7 @@ class LiveSession(RollingSession):
 
     Use it as ``async with``, or call `aclose` if the host cannot nest. Cash, positions, working
     orders and the strategy itself go on from window to window; each window has a folder of its own,
-    ``<results_root>/<results_dir>/session/live/000001``, which is complete once its commit record is.
+    ``<results_root>/<results_dir>/session/live/000001``, complete once its commit record is there.
 
     Args:
         experiment: An experiment file or mapping, of whose first phase the strategy, portfolio,

@@ -85,6 +85,7 @@ def run_live(
     broker: type[ExecutionContainer] = ExecutionContainer,
     each: Callable[[RollingSession, Event], object] | None = None,
     known: EventRegistry | None = None,
+    chosen: str = "chosen",
     **config: Any,
 ) -> LiveRun:
     """Run lanes in a live session on events; ``each`` is called after each event was handled."""
@@ -108,7 +109,7 @@ def run_live(
                 name = names[name]
             configs.append(lane.config(f"{number:03d}", name))
         live = LiveConfig(
-            symbols=tuple(symbols), lanes=tuple(configs), history=history, broker="chosen", **config
+            symbols=tuple(symbols), lanes=tuple(configs), history=history, broker=chosen, **config
         )
         spec = WindowSpec(
             workflow_id="live",
