@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskGroup
 
@@ -33,6 +34,9 @@ __all__ = ["OnFailure", "RollingSession", "SessionCounts", "numbered"]
 
 OnFailure: TypeAlias = Literal["end", "continue"]
 """What a session does when a window fails, or its results cannot be written."""
+
+_AT_ONCE = 64
+"""Events that are taken before the event loop gets its turn."""
 
 _CLOSING_SECONDS = 5.0
 """What a source has to close itself."""
@@ -259,6 +263,8 @@ class RollingSession:
         events = aiter(self._source)
         while not self._stopping:
             event: Event | None = None
+            if self._taken % _AT_ONCE == 0:  # a source that never waits must not hold the loop
+                await anyio.lowlevel.checkpoint()
             with anyio.CancelScope() as self._reading:  # to close it loses no event in hand
                 event = await anext(events, None)
             if event is None:
