@@ -96,7 +96,7 @@ class RedisPublisher(Container):
         self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
         self._stream: EventStream | None = None
         self._task: asyncio.Task[None] | None = None
-        self._in_hand: list[Event] = []
+        self._in_hand: list[dict[str, bytes | int]] = []
         self.sent = 0
         self.unsendable = 0
 
@@ -140,26 +140,25 @@ class RedisPublisher(Container):
     async def _work(self, stream: EventStream) -> None:
         try:
             async for envelope in stream:
-                self._in_hand = [envelope.event]
+                self._take(envelope.event)
                 while len(self._in_hand) < self._settings.batch and (more := stream.take()):
-                    self._in_hand.append(more.event)
+                    self._take(more.event)
                 await self._link.insist(self._send)
-                self._in_hand = []
+                self._in_hand.clear()
         except AdmfError as error:  # the server refuses, or the queue is full and may not be
             stream.close()  # nobody is to wait for room in it
             self.fail(error)
 
+    def _take(self, event: Event) -> None:
+        try:
+            self._in_hand.append({"event": self._encode(event), "ts": event.ts})
+        except (TypeError, ValueError, OverflowError):
+            self.unsendable += 1
+
     async def _send(self) -> None:
         settings = self._settings
         pipeline = self._link.client.pipeline(transaction=False)
-        for event in tuple(self._in_hand):
-            try:
-                text = self._encode(event)
-            except (TypeError, ValueError, OverflowError):
-                self.unsendable += 1
-                self._in_hand.remove(event)
-                continue
-            fields = {"event": text, "ts": event.ts}
+        for fields in self._in_hand:
             pipeline.xadd(settings.stream, fields, maxlen=settings.max_length, approximate=True)
         await pipeline.execute()
         self.sent += len(self._in_hand)
