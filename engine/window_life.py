@@ -1,0 +1,117 @@
+"""One window of a live session, from its start until its successor may be told that it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+import anyio
+import msgspec
+
+from admf.engine.errors import ConfigError, WindowError
+from admf.engine.failures import ungroup
+from admf.engine.handover import states_of
+from admf.engine.intake import Intake
+from admf.engine.shielding import finish
+from admf.engine.summary import WindowSummary
+from admf.engine.window import ExecutionWindow
+
+__all__ = ["WindowLife"]
+
+
+class WindowLife:
+    """A started window, and what is to happen when it ends.
+
+    Args:
+        window: The window.
+        concluded: Is called once, when the window is closed and the one before it is concluded; may
+            be called again if it was interrupted.
+
+    Attributes:
+        intake: Where the window takes its events.
+        before: Set when the window before is concluded; None if there is none.
+        done: Set when this one is.
+        left: States of the containers of a window whose run failed.
+        failure: What went wrong, as far as it is known.
+
+    Raises:
+        ConfigError: The topology adds no intake, or several.
+    """
+
+    def __init__(
+        self, window: ExecutionWindow, concluded: Callable[[WindowLife], Awaitable[None]]
+    ) -> None:
+        self.window = window
+        self.intake = _intake_of(window)
+        self.before: anyio.Event | None = None
+        self.done = anyio.Event()
+        self.left: Mapping[str, msgspec.Struct] | None = None
+        self.failure: Exception | None = None
+        self._concluded = concluded
+
+    @property
+    def summary(self) -> WindowSummary | None:
+        """How the window ended; None if it is not closed, or could not be committed."""
+        return self.window.summary
+
+    @property
+    def failed(self) -> bool:
+        """Whether the window, once it is closed, did not do all it was to do."""
+        return self.summary is None or self.summary.status == "failed"
+
+    def states(self) -> Mapping[str, msgspec.Struct]:
+        """Return what the containers hand over."""
+        return states_of(self.window.containers) if self.left is None else self.left
+
+    async def live(self) -> None:
+        """Run the window to its end and close it, however that comes about."""
+        ended: BaseException | None = None
+        try:
+            await self.window.run()
+        except BaseException as error:  # noqa: BLE001 - what is no Exception is raised below
+            ended = error
+        if isinstance(ended, Exception):
+            self.failure = ended
+            self._save_states()
+        await finish(partial(self._conclude, ended))
+        if ended is not None and not isinstance(ended, Exception):
+            raise ended
+
+    def _save_states(self) -> None:
+        """Have the states of a window whose run failed, while the containers are there."""
+        try:
+            self.left = states_of(self.window.containers)
+        except Exception as error:  # noqa: BLE001 - the failure of the window comes first
+            self.left = {}
+            if self.failure is not None:
+                self.failure.add_note(f"its states are lost as well: {error!r}")
+
+    async def _conclude(self, ended: BaseException | None) -> None:
+        if not self.done.is_set():
+            try:
+                await self.window.aclose(ended)
+            except Exception as error:  # noqa: BLE001 - kept
+                self.failure = self.failure or error
+            if self.before is not None:
+                await self.before.wait()
+            await self._concluded(self)
+            self.done.set()
+
+    def error(self) -> Exception:
+        """Return why the window failed."""
+        if self.failure is not None:
+            found = ungroup(self.failure)
+            return found if isinstance(found, Exception) else self.failure
+        summary = self.summary
+        told = "; ".join(summary.errors) if summary is not None else "it could not be committed"
+        return WindowError(f"window {self.window.bus.name!r} failed: {told}")
+
+
+def _intake_of(window: ExecutionWindow) -> Intake:
+    found = [container for container in window.containers if isinstance(container, Intake)]
+    if len(found) == 1:
+        return found[0]
+    raise ConfigError(
+        f"topology {window.spec.topology!r} has {len(found)} intakes: a window that is fed by a "
+        "live session must have one; add Intake('intake', scope=builder.bus)"
+    )
