@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from admf.engine.sources.backoff import Backoff, Jitter
 from admf.engine.sources.decoding import Decode, Events
+from admf.engine.sources.ledger import RedisPosition
 from admf.engine.sources.redis_publisher import RedisPublisher, RedisPublisherSettings
 from admf.engine.sources.redis_stream import RedisStreamSettings, RedisStreamSource
 from admf.engine.sources.source import AcknowledgedSource, Source
@@ -24,6 +25,7 @@ __all__ = [
     "Decode",
     "Events",
     "Jitter",
+    "RedisPosition",
     "RedisPublisher",
     "RedisPublisherSettings",
     "RedisStreamSettings",

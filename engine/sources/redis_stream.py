@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import msgspec
 from msgspec import Meta
 
 from admf.engine.clock import Clock
+from admf.engine.errors import StateError
 from admf.engine.events import Event, SourceHeld, SourceRejected
 from admf.engine.sources.backoff import Backoff, Jitter
 from admf.engine.sources.connected import ConnectedSource, describe, place_of
 from admf.engine.sources.decoding import Events, decode_of
-from admf.engine.sources.ledger import Key, Ledger
+from admf.engine.sources.ledger import Key, Ledger, RedisPosition
 from admf.engine.sources.redis_link import Entry, RedisLink, entries_of, entry_of, text_of
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class RedisStreamSource(ConnectedSource[Key]):
         self.rejected = 0
 
     @property
-    def position(self) -> int:
+    def position(self) -> RedisPosition:
         """What stands for all events that it has yielded so far."""
         return self._ledger.position
 
@@ -142,12 +143,18 @@ class RedisStreamSource(ConnectedSource[Key]):
             StateError: The position is not one that this source had.
             SourceError: The server refused, or failed too often; or the source is closed.
         """
+        now = self._ledger.position
+        if not isinstance(position, RedisPosition) or position.entries > now.entries:
+            raise StateError(
+                f"source {self.name!r} cannot acknowledge {position!r}: it stands at {now!r}; give "
+                "it a position that it had"
+            )
         group = self._settings.group
         for stream, ids in self._ledger.up_to(position).items():
             for start in range(0, len(ids), ACKNOWLEDGED_AT_ONCE):
                 part = ids[start : start + ACKNOWLEDGED_AT_ONCE]
                 await self._link.insist(partial(self._link.client.xack, stream, group, *part))
-        self._ledger.settle(cast("int", position))
+        self._ledger.settle(position)
         self._room.set()
 
     # -- the connection ---------------------------------------------------------------------------

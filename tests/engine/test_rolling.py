@@ -315,9 +315,7 @@ def failing_at(*numbers: int):
 
 async def test_a_window_that_fails_ends_the_session_and_is_not_acknowledged():
     broker, storage = Broker(notes(30)), MemoryStorage()
-    session = await session_of(
-        broker, add=failing_at(5), storage=storage, rolls=[EveryEvents(3)]
-    )
+    session = await session_of(broker, add=failing_at(5), storage=storage, rolls=[EveryEvents(3)])
     with pytest.raises(HandlerError, match="no 5"):
         await session.run()
     assert broker.acknowledged == [3]
@@ -474,9 +472,7 @@ async def test_a_state_that_cannot_be_taken_over_ends_the_session():
         ledger.take_over = refuse
 
     storage = MemoryStorage()
-    session = await session_of(
-        Broker(notes(5)), add=add, storage=storage, rolls=[EveryEvents(3)]
-    )
+    session = await session_of(Broker(notes(5)), add=add, storage=storage, rolls=[EveryEvents(3)])
     with pytest.raises(WindowError, match="unknown state"):
         await session.run()
     assert joined(await seen(storage)) == [1, 2, 3, 4]
@@ -486,9 +482,7 @@ async def test_ids_may_come_from_a_function_and_numbers_go_on_from_an_earlier_se
     def spec(number: int):
         return msgspec.structs.replace(SPEC, window_id=f"live/day_{number}")
 
-    session = await session_of(
-        Broker(notes(2)), spec=spec, first_number=41, rolls=[EveryEvents(1)]
-    )
+    session = await session_of(Broker(notes(2)), spec=spec, first_number=41, rolls=[EveryEvents(1)])
     await session.run()
     assert [it.window_id for it in session.closed] == ["live/day_41", "live/day_42"]
     assert repr(session) == "<RollingSession of 2 windows, 2 events>"

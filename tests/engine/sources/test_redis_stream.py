@@ -25,6 +25,7 @@ from admf.engine.retention import SlidingWindow
 from admf.engine.sources import (
     AcknowledgedSource,
     Backoff,
+    RedisPosition,
     RedisStreamSettings,
     RedisStreamSource,
 )
@@ -126,6 +127,8 @@ async def test_what_is_acknowledged_is_done_and_the_rest_stays_pending(client: R
     async with aclosing(source_of(client)) as source:
         await take(source, 2)
         position = source.position
+        second = (await client.xrange("feed"))[1][0].decode()
+        assert position == RedisPosition(2, "feed", second)
         await take(source, 2)
         await source.acknowledge(position)
         assert await pending(client) == 3  # the fifth has been read with the others
@@ -137,8 +140,8 @@ async def test_what_is_acknowledged_is_done_and_the_rest_stays_pending(client: R
 
 async def test_a_position_that_it_never_had_is_refused(client: Redis) -> None:
     async with aclosing(source_of(client)) as source:
-        for position in (1, "0-1"):
-            with pytest.raises(StateError, match="stands at 0"):
+        for position in (RedisPosition(1, "feed", "1-0"), 0):
+            with pytest.raises(StateError, match="give it a position that it had"):
                 await source.acknowledge(position)
 
 
@@ -217,11 +220,11 @@ async def test_an_entry_with_several_events_is_done_when_all_are_yielded(client:
         await client.xadd("feed", {"event": payload})
     async with aclosing(source_of(client, events=decode)) as source:
         await take(source, 2)
-        assert source.position == 0
+        assert source.position == RedisPosition()
         assert numbers(await take(source, 1)) == [3]
-        assert source.position == 1
+        assert source.position.entries == 1
         assert numbers(await take(source, 1)) == [4]
-        assert source.position == 3  # of the second there was nothing to yield
+        assert source.position.entries == 3  # of the second there was nothing to yield
 
 
 @pytest.mark.parametrize(
