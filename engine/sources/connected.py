@@ -20,6 +20,9 @@ __all__ = ["ConnectedSource", "describe", "library", "place_of"]
 
 T = TypeVar("T")
 
+LONGEST_REASON = 500
+"""Characters: whoever raises may have put a whole message into the text."""
+
 
 def library(module: str, who: str, extra: str) -> Any:
     """Import what only one kind of source needs.
@@ -36,8 +39,9 @@ def library(module: str, who: str, extra: str) -> Any:
 
 
 def describe(error: BaseException) -> str:
-    """Return the kind and the text of an error, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    """Return the kind and the text of an error, on one line that is not too long."""
+    line = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
 
 
 def place_of(url: str) -> str:

@@ -53,6 +53,9 @@ class RedisStreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         dead_letter_stream: Where an entry that gives no event is copied to, with the error; if
             empty, it is only counted.
         backoff: When to connect again, and when to give up.
+
+    Raises:
+        ValueError: No stream is named, or they are one text.
     """
 
     streams: Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -66,6 +69,10 @@ class RedisStreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     max_unacknowledged: Positive = 10_000
     dead_letter_stream: str = ""
     backoff: Backoff = Backoff()
+
+    def __post_init__(self) -> None:
+        if not self.streams or isinstance(self.streams, str):
+            raise ValueError(f"streams must be names such as ('feed',), not {self.streams!r}")
 
 
 class RedisStreamSource(ConnectedSource[Key]):

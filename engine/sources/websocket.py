@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import anyio
@@ -162,15 +163,19 @@ class WebSocketSource(ConnectedSource[None]):
         )
         self._connection = connection
         try:
-            last = self._numbering.last
-            subscribe = self._subscribe
-            for message in subscribe(last) if callable(subscribe) else subscribe:
-                await connection.send(message)
+            await self._send_subscription(connection)
         except BaseException:
             await self._disconnect()
             raise
         if settings.numbered_by == "connection":
             self._numbering.forget()
+
+    async def _send_subscription(self, connection: ClientConnection) -> None:
+        subscribe = self._subscribe
+        messages = subscribe(self._numbering.last) if callable(subscribe) else subscribe
+        with suppress(self._errors.ConnectionClosed):  # what came before can still be read
+            for message in messages:
+                await connection.send(message)
 
     async def _read(self) -> None:
         connection = self._connection

@@ -79,6 +79,7 @@ async def test_failures_in_a_row_are_limited_only_if_they_are_to_be(
     [
         (lambda: ValueError("no\n  good"), "ValueError: no good"),
         (TimeoutError, "TimeoutError"),
+        (lambda: KeyError("x" * 1_000), f"KeyError: '{'x' * 489}..."),
     ],
 )
 async def test_an_error_is_described_on_one_line(make: Callable[[], Exception], text: str) -> None:

@@ -502,3 +502,9 @@ async def test_without_the_library_the_extra_is_named(monkeypatch: pytest.Monkey
 async def test_event_classes_that_do_not_fit_together_are_refused(events) -> None:
     with pytest.raises(ConfigError, match="event classes"):
         source_of("redis://127.0.0.1", events=events)
+
+
+@pytest.mark.parametrize("streams", [(), "feed"])
+async def test_streams_have_to_be_named_one_by_one(streams) -> None:
+    with pytest.raises(ValueError, match=r"streams must be names such as \('feed',\), not "):
+        with_(streams=streams)

@@ -155,6 +155,12 @@ async def test_a_function_may_subscribe_from_the_last_number_on() -> None:
     assert heard == ["from None", "from 1"]
 
 
+async def test_what_came_is_read_though_the_server_did_not_wait_for_the_subscription() -> None:
+    async with served(says(*ticks(1, 2))) as url:
+        events = await all_of(source_of(url, subscribe=["x"] * 200))
+    assert kinds(events) == ["SourceConnected", "Tick", "Tick", "SourceLost"]
+
+
 async def test_a_failing_subscription_cuts_the_connection_and_is_raised() -> None:
     def subscribe(last: int | None) -> list[str]:
         raise ValueError("no ticket")
