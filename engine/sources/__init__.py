@@ -9,8 +9,9 @@ from __future__ import annotations
 from admf.engine.sources.backoff import Backoff, Jitter
 from admf.engine.sources.decoding import Decode, Events
 from admf.engine.sources.ledger import RedisPosition
-from admf.engine.sources.redis_publisher import RedisPublisher, RedisPublisherSettings
-from admf.engine.sources.redis_stream import RedisStreamSettings, RedisStreamSource
+from admf.engine.sources.redis_publisher import RedisPublisher
+from admf.engine.sources.redis_settings import RedisPublisherSettings, RedisStreamSettings
+from admf.engine.sources.redis_stream import RedisStreamSource
 from admf.engine.sources.source import AcknowledgedSource, Source
 from admf.engine.sources.websocket import (
     Subscribe,

@@ -4,51 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from admf.engine.bus import Bus, EventTypes
 from admf.engine.clock import Clock
 from admf.engine.container import Container, WriteDocument
 from admf.engine.errors import AdmfError
 from admf.engine.events import Event
-from admf.engine.queues import Overflow
 from admf.engine.results import Document
-from admf.engine.sources.backoff import Backoff, Jitter
+from admf.engine.sources.backoff import Jitter
 from admf.engine.sources.redis_link import RedisLink
+from admf.engine.sources.redis_settings import RedisPublisherSettings
 from admf.engine.stream import EventStream
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["RedisPublisher", "RedisPublisherSettings"]
-
-Positive = Annotated[int, Meta(ge=1)]
-
-
-class RedisPublisherSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a `RedisPublisher` publishes, and how.
-
-    Args:
-        stream: Name of the stream.
-        max_length: Entries that the stream keeps, roughly; older ones are removed. None keeps all.
-        maxsize: Events that wait for the server at most.
-        overflow: What happens beyond that; ``block`` loses nothing and makes the bus wait.
-        batch: Events that are sent at once.
-        flush_timeout_s: How long the flush waits for the server to take what is left.
-        backoff: When to send again, and when to give up.
-    """
-
-    stream: str
-    max_length: Positive | None = 100_000
-    maxsize: Positive = 10_000
-    overflow: Overflow = "drop_oldest"
-    batch: Positive = 100
-    flush_timeout_s: Annotated[float, Meta(gt=0)] = 5.0
-    backoff: Backoff = Backoff()
+__all__ = ["RedisPublisher"]
 
 
 class RedisPublisher(Container):

@@ -4,75 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
-from msgspec import Meta
 
 from admf.engine.clock import Clock
 from admf.engine.errors import StateError
 from admf.engine.events import Event, SourceHeld, SourceRejected
-from admf.engine.sources.backoff import Backoff, Jitter
+from admf.engine.sources.backoff import Jitter
 from admf.engine.sources.connected import ConnectedSource, describe, place_of
 from admf.engine.sources.decoding import Events, decode_of
 from admf.engine.sources.ledger import Key, Ledger, RedisPosition
 from admf.engine.sources.redis_link import Entry, RedisLink, entries_of, entry_of, text_of
+from admf.engine.sources.redis_settings import RedisStreamSettings
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["RedisStreamSettings", "RedisStreamSource"]
+__all__ = ["RedisStreamSource"]
 
 BEGINNING = "0-0"
 ACKNOWLEDGED_AT_ONCE = 1_000
-
-Positive = Annotated[int, Meta(ge=1)]
-
-
-class RedisStreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a `RedisStreamSource` reads, and how.
-
-    Args:
-        streams: Names of the streams.
-        group: Consumer group; it is made where it is missing, and the stream with it. The members
-            of a group share the entries among them.
-        consumer: Its own name in the group. After a restart the same name gets back what it had
-            not acknowledged.
-        start: The id behind which a new group begins: ``0`` for all entries, ``$`` for those to
-            come.
-        field: Field of an entry that holds the event.
-        batch: Entries that are read at once.
-        block_ms: How long the server waits for new entries before it answers that there are none.
-            The time limit of a client's socket must be longer.
-        claim_idle_s: Take over what others have read and not acknowledged for so long, in seconds:
-            they are dead. Give it more time than the longest window and its flush take, or the
-            living are robbed. None takes nothing over.
-        max_unacknowledged: Read no more while so many entries are not acknowledged (up to a batch
-            more may be).
-        dead_letter_stream: Where an entry that gives no event is copied to, with the error; if
-            empty, it is only counted.
-        backoff: When to connect again, and when to give up.
-
-    Raises:
-        ValueError: No stream is named, or they are one text.
-    """
-
-    streams: Annotated[tuple[str, ...], Meta(min_length=1)]
-    group: str
-    consumer: str
-    start: str = "0"
-    field: str = "event"
-    batch: Positive = 100
-    block_ms: Positive = 1_000
-    claim_idle_s: Annotated[float, Meta(ge=0)] | None = 600.0
-    max_unacknowledged: Positive = 10_000
-    dead_letter_stream: str = ""
-    backoff: Backoff = Backoff()
-
-    def __post_init__(self) -> None:
-        if not self.streams or isinstance(self.streams, str):
-            raise ValueError(f"streams must be names such as ('feed',), not {self.streams!r}")
 
 
 class RedisStreamSource(ConnectedSource[Key]):

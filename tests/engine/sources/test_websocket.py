@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import numpy as np
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection
@@ -413,6 +414,40 @@ async def test_whatever_comes_the_source_lives_and_its_counts_are_exact(
     assert stats.messages == stats.events + stats.duplicates + stats.rejected
     assert stats.rejected == sum(isinstance(event, SourceRejected) for event in events)
     assert stats.gaps == sum(isinstance(event, SourceGap) for event in events)
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_bytes_that_are_no_frames_cost_the_connection_at_most(data: bytes) -> None:
+    async def script(connection: ServerConnection) -> None:
+        connection.transport.write(data)
+        connection.transport.close()
+        await connection.wait_closed()
+
+    async with served(script, says(*ticks(1))) as url:
+        source = source_of(url)
+        events = await all_of(source)
+    stats = source.stats
+    assert stats.messages == stats.events + stats.duplicates + stats.rejected
+    assert stats.connects == kinds(events).count("SourceConnected")
+    assert numbers(events) == [1] or stats.connects == 1  # they may be a close with code 1000
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x00\xff\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_what_is_no_websocket_server_is_given_up(answer: bytes) -> None:
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(answer)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - of anyio, not of Django
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.serve, respond)
+        with pytest.raises(SourceError):
+            await all_of(source_of(f"ws://127.0.0.1:{port}", WebSocketSettings(backoff=QUICK)))
+        group.cancel_scope.cancel()
+    await listener.aclose()
 
 
 async def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
