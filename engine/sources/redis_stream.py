@@ -78,6 +78,7 @@ class RedisStreamSource(ConnectedSource[Key]):
         self._settings = settings
         self._ledger = Ledger()
         self._own: dict[str, str] = dict.fromkeys(settings.streams, BEGINNING)
+        self._doubted: dict[str, str] = {}
         self._others: dict[str, str] = {}
         self._newest: dict[str, str] = {}
         self._next_claim = self._clock.monotonic()
@@ -181,7 +182,10 @@ class RedisStreamSource(ConnectedSource[Key]):
         except BaseException:  # the server may have delivered what did not arrive
             newest = self._newest
             self._own = {it: newest.get(it, BEGINNING) for it in self._settings.streams}
+            self._doubted = dict(self._own)
             raise
+        # by now it knows of the end of that connection, which it may not have when it was asked
+        self._own, self._doubted = self._doubted, {}
 
     async def _entries(self, cursors: dict[str, str], block: int | None) -> Sequence[Entry]:
         settings = self._settings

@@ -345,6 +345,25 @@ async def test_a_reply_that_is_lost_on_its_way_is_asked_for_again(client: Redis)
         assert numbers(await take(source, 3)) == [7, 8, 9]
 
 
+async def test_what_is_delivered_late_to_a_connection_that_is_gone_is_asked_for(client) -> None:
+    """The server learns of the end of a connection after the source has asked what it missed."""
+    real, calls = client.xreadgroup, []
+
+    async def late(group, consumer, streams, **options):
+        calls.append(streams)
+        if streams == {"feed": ">"} and calls.count(streams) == 1:
+            raise redis.exceptions.ConnectionError("cut")
+        reply = await real(group, consumer, streams, **options)
+        if len(calls) == 3:  # the first asked for what was there at the start
+            await add(client, 1)
+            await real(group, consumer, {"feed": ">"})  # and nobody hears the answer
+        return reply
+
+    client.xreadgroup = late
+    async with aclosing(source_of(client)) as source:
+        assert numbers(await take(source, 1)) == [1]
+
+
 async def test_a_claim_whose_reply_is_lost_is_made_up_for(client: Redis) -> None:
     await add(client, 1, 2)
     async with gone(source_of(client, with_(consumer="dead"))) as dead:
