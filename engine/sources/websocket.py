@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import anyio
@@ -180,15 +180,16 @@ class WebSocketSource(ConnectedSource[None]):
     async def _read(self) -> None:
         connection = self._connection
         assert connection is not None  # noqa: S101 - there is one while `_connected`
+        idle_s = self._settings.idle_timeout_s
+        limit = nullcontext() if idle_s is None else anyio.fail_after(idle_s)
         try:
-            with anyio.fail_after(self._settings.idle_timeout_s):
+            with limit:
                 message = await connection.recv(decode=False)
         except TimeoutError:
-            idle = self._settings.idle_timeout_s
-            await self._lose(f"no message came for {idle} s (idle_timeout_s)")
+            await self._lose(f"no message came for {idle_s} s (idle_timeout_s)")
         except self._errors.ConnectionClosedOK as error:
-            await self._lose(describe(error))
             self._ended = self._settings.end_on_close
+            await self._lose(describe(error))
         else:
             self._take(message)
 
