@@ -275,6 +275,13 @@ class Container:
         self._subscriptions.append(subscription)
         return subscription
 
+    def replace_tracer(self, tracer: EventTracer) -> None:
+        """Have another tracer record the events of the scope from the next one on."""
+        if self._traced and self.tracer is not None:
+            self.scope.detach_tracer(self.tracer)
+            self.scope.attach_tracer(tracer)
+        self.tracer = tracer
+
     def _check(self, target: ContainerState) -> None:
         if target not in TRANSITIONS[self._state]:
             raise StateError(

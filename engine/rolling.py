@@ -222,9 +222,11 @@ class RollingSession:
                 await self._run()
         finally:
             self._stop()
-            await finish(self._close_source)
-            self._over.set()
-            self._tell()
+            try:
+                await finish(self._close_source)
+            finally:
+                self._over.set()
+                self._tell()
         failure = combine("a live session failed", self._errors)
         if failure is not None:
             raise failure
@@ -346,7 +348,7 @@ class RollingSession:
         except BaseException as error:
             await finish(partial(new.window.aclose, error))
             raise
-        new.before = old.done
+        new.before = old
         await self._begin(new)
         old.intake.leave()
 
@@ -374,7 +376,7 @@ class RollingSession:
         """Acknowledge the events of a window that is closed, and tell of it."""
         if life.failed:
             self._take_failure(life.error())
-        elif not self._withheld:
+        elif not (self._withheld or life.follows_loss):
             await self._acknowledge(life.intake)
         if life in self._flushes:
             self._flushes.remove(life)

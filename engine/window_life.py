@@ -29,8 +29,10 @@ class WindowLife:
 
     Attributes:
         intake: Where the window takes its events.
-        before: Set when the window before is concluded; None if there is none.
-        done: Set when this one is.
+        before: The window before, until it is done; None if there is none.
+        done: Set when the window is closed and told of, or that had to be given up.
+        is_concluded: Whether it is closed and told of.
+        follows_loss: Whether a window before was given up in the midst of that.
         left: States of the containers of a window whose run failed.
         failure: What went wrong, as far as it is known.
 
@@ -43,8 +45,10 @@ class WindowLife:
     ) -> None:
         self.window = window
         self.intake = _intake_of(window)
-        self.before: anyio.Event | None = None
+        self.before: WindowLife | None = None
         self.done = anyio.Event()
+        self.is_concluded = False
+        self.follows_loss = False
         self.left: Mapping[str, msgspec.Struct] | None = None
         self.failure: Exception | None = None
         self._concluded = concluded
@@ -73,7 +77,10 @@ class WindowLife:
         if isinstance(ended, Exception):
             self.failure = ended
             self._save_states()
-        await finish(partial(self._conclude, ended))
+        try:
+            await finish(partial(self._conclude, ended))
+        finally:
+            self.done.set()  # whatever came of it, nobody is to wait for it
         if ended is not None and not isinstance(ended, Exception):
             raise ended
 
@@ -87,15 +94,18 @@ class WindowLife:
                 self.failure.add_note(f"its states are lost as well: {error!r}")
 
     async def _conclude(self, ended: BaseException | None) -> None:
-        if not self.done.is_set():
-            try:
-                await self.window.aclose(ended)
-            except Exception as error:  # noqa: BLE001 - kept
-                self.failure = self.failure or error
-            if self.before is not None:
-                await self.before.wait()
-            await self._concluded(self)
-            self.done.set()
+        if self.is_concluded:
+            return
+        try:
+            await self.window.aclose(ended)
+        except Exception as error:  # noqa: BLE001 - kept
+            self.failure = self.failure or error
+        if self.before is not None:
+            await self.before.done.wait()
+            self.follows_loss = self.before.follows_loss or not self.before.is_concluded
+            self.before = None
+        await self._concluded(self)
+        self.is_concluded = True
 
     def error(self) -> Exception:
         """Return why the window failed."""
