@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -81,6 +82,23 @@ async def test_the_record_of_a_window_names_the_entry_that_it_ended_with(client)
         {"entries": 4, "stream": "feed", "entry_id": entries[3]},
         {"entries": 6, "stream": "feed", "entry_id": entries[5]},
     ]
+
+
+async def test_a_window_ends_before_the_source_would_wait_for_it_for_ever(client) -> None:
+    await add(client, notes(40))
+    storage = MemoryStorage()
+    held = msgspec.structs.replace(SETTINGS, max_unacknowledged=8)
+    source = RedisStreamSource(client, [Note], held)
+    session = await session_of(source, storage=storage, rolls=[EveryEvents(1_000)])
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.run)
+            while source.position.entries < 40:
+                await anyio.lowlevel.checkpoint()
+            await session.aclose()
+    assert joined(await seen(storage)) == [*range(1, 41)]
+    assert session.counts.opened > 1
+    assert await pending(client) == 0
 
 
 def run_and_kill(url: str, results: str, point: str) -> None:
