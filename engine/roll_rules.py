@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
-from admf.engine.events import Event
+from admf.engine.events import Event, SourceEvent, SourceHeld
 
 __all__ = ["DailyAt", "EveryDuration", "EveryEvents", "Roll", "RollClock", "Rolls"]
 
@@ -139,15 +139,22 @@ class Rolls:
         self._begun, self._border, self.taken = False, None, 0
 
     def is_due(self, event: Event) -> bool:
-        """Whether this event is to open the next window."""
+        """Whether this event is to open the next window.
+
+        A source that waits for acknowledgements gets none before the window has ended. What a
+        source says of itself has the time of its own clock, not that of the events.
+        """
+        if isinstance(event, SourceHeld) and self.taken:
+            return True
         if self._most is not None and self.taken >= self._most:
             return True
-        return self._border is not None and event.ts >= self._border
+        is_past = self._border is not None and event.ts >= self._border
+        return is_past and not isinstance(event, SourceEvent)
 
     def take(self, event: Event) -> None:
         """The window has taken an event."""
         self.taken += 1
-        if not self._begun:
+        if not (self._begun or isinstance(event, SourceEvent)):
             self._begun = True
             self._border = _first_border(self._by_event, event.ts)
 

@@ -20,6 +20,7 @@ MODULES = sorted(
 )
 PACKAGES = [
     "admf.engine",
+    "admf.engine.sources",
     "admf.containers",
     "admf.sequences",
     "admf.workflows",
@@ -98,6 +99,10 @@ HEAVY = {"polars", "pandas", "pyarrow", "talib", "jsonschema", "cyclopts", "rich
 )
 def test_importing_the_lower_layers_pulls_in_no_heavy_library(statement: str) -> None:
     assert not imported_by(statement) & HEAVY
+
+
+def test_the_libraries_of_sources_are_imported_when_a_source_is_made() -> None:
+    assert not imported_by("import admf.engine.sources") & {"websockets", "redis"}
 
 
 def test_the_engine_knows_nothing_of_the_layers_above_it() -> None:

@@ -1,33 +1,39 @@
-"""Where the events of a live window come from: any async iterator of events is a source."""
+"""Where the events of a live window come from: any async iterator of events is a source.
+
+The sources here hold a connection to a server. Both are made with asyncio libraries, which are
+imported when a source is made: ``pip install 'admf[websocket]'``, ``'admf[redis]'``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol, runtime_checkable
+from admf.engine.sources.backoff import Backoff, Jitter
+from admf.engine.sources.decoding import Decode, Events
+from admf.engine.sources.ledger import RedisPosition
+from admf.engine.sources.redis_publisher import RedisPublisher
+from admf.engine.sources.redis_settings import RedisPublisherSettings, RedisStreamSettings
+from admf.engine.sources.redis_stream import RedisStreamSource
+from admf.engine.sources.source import AcknowledgedSource, Source
+from admf.engine.sources.websocket import (
+    Subscribe,
+    WebSocketSettings,
+    WebSocketSource,
+    WebSocketStats,
+)
 
-from admf.engine.events import Event
-
-__all__ = ["AcknowledgedSource", "Source"]
-
-
-class Source(Protocol):
-    """An async iterator of events from outside; it ends when there are no more.
-
-    A host closes a source that has `aclose()` when it is done with it.
-    """
-
-    def __aiter__(self) -> AsyncIterator[Event]: ...
-
-
-@runtime_checkable
-class AcknowledgedSource(Source, Protocol):
-    """A source that delivers again what nobody has acknowledged."""
-
-    @property
-    def position(self) -> object:
-        """What stands for all events that it has yielded so far."""
-        ...
-
-    async def acknowledge(self, position: object) -> None:
-        """Be told that all events up to a position are flushed and committed."""
-        ...
+__all__ = [
+    "AcknowledgedSource",
+    "Backoff",
+    "Decode",
+    "Events",
+    "Jitter",
+    "RedisPosition",
+    "RedisPublisher",
+    "RedisPublisherSettings",
+    "RedisStreamSettings",
+    "RedisStreamSource",
+    "Source",
+    "Subscribe",
+    "WebSocketSettings",
+    "WebSocketSource",
+    "WebSocketStats",
+]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from admf.engine.events import SourceConnected, SourceHeld, SourceLost
 from admf.engine.roll_rules import DailyAt, EveryDuration, EveryEvents, Roll, Rolls
 from tests.engine.sessions import Note
 
@@ -112,3 +113,22 @@ def test_only_rules_of_the_host_look_at_its_clock():
     host.take(Note(0, 1))
     assert host.is_due(Note(SECOND, 2))
     assert Rolls([]).host_border_after(0) is None
+
+
+def test_the_clock_of_a_source_is_not_the_time_of_its_events():
+    rolls = Rolls([EveryDuration(10)])
+    rolls.begin()
+    rolls.take(SourceConnected(10**18, "feed", 1))
+    rolls.take(Note(1 * SECOND, 1))
+    assert not rolls.is_due(SourceLost(10**18, "feed", "cut"))
+    assert not rolls.is_due(Note(10 * SECOND - 1, 2))
+    assert rolls.is_due(Note(10 * SECOND, 2))
+
+
+def test_a_source_that_waits_to_be_acknowledged_ends_a_window_that_has_taken_events():
+    rolls = Rolls([])
+    rolls.begin()
+    held = SourceHeld(0, "feed", 10)
+    assert not rolls.is_due(held)
+    rolls.take(Note(0, 1))
+    assert rolls.is_due(held)
