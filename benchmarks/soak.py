@@ -123,7 +123,7 @@ class Observer(Container):
 class Stalling(Observer):
     """Waits now and then, so that its mailbox overflows."""
 
-    stall_s = 0.25
+    stall_s, stall_turns = 0.25, 0
 
     async def on_start(self) -> None:
         """Subscribe with a mailbox that drops."""
@@ -134,6 +134,8 @@ class Stalling(Observer):
         """Take note, after a while."""
         if self.count % STALLS_EVERY == 100:
             await anyio.sleep(self.stall_s)
+            for _ in range(self.stall_turns):
+                await anyio.sleep(0.0)
         self.handle(tick)
 
 
@@ -335,7 +337,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.virtual:
-            Stalling.stall_s = 0.0
+            Stalling.stall_s, Stalling.stall_turns = 0.0, 500
         soak = Soak(folder, options.seconds, options.rate, virtual=options.virtual)
         asyncio.run(soak.run())
         figures = soak.figures()

@@ -13,7 +13,7 @@ from admf.containers.bar_history import BarHistory
 from admf.containers.events import Bar
 from admf.engine.block import Block, Column, DictionaryColumn
 from admf.engine.bus import Bus
-from admf.engine.events import Event, Published
+from admf.engine.events import Event, Published, SourceHeld
 from admf.engine.intake import Intake
 from admf.engine.results import WindowResults
 
@@ -92,8 +92,11 @@ class LiveIntake(Intake):
         return (step_block(bars, self._history.symbols),)
 
     def may_end_before(self, event: Event | None) -> bool:
-        """Whether no time step has begun, or the event is a bar of a later one."""
-        if not self._step:
+        """Whether no time step has begun, or the event is a bar of a later one.
+
+        A source that is held gives nothing more before the window has ended, so that ends a step.
+        """
+        if not self._step or isinstance(event, SourceHeld):
             return True
         return isinstance(event, Bar) and event.ts > self._step_ts and not self._refusal(event)
 

@@ -28,7 +28,7 @@ from admf.containers.live_intake import BarRefused
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.strategies.base import Context, FeatureView, Strategy
 from admf.engine.errors import ConfigError
-from admf.engine.events import ENGINE_EVENTS, Event, EventRegistry
+from admf.engine.events import ENGINE_EVENTS, Event, EventRegistry, SourceHeld
 from admf.engine.roll_rules import EveryEvents
 from tests.containers.harness import FIRST_TS, Lane, day, flat, random_bars, script, step_of
 from tests.containers.live_harness import bar_events, run_live
@@ -136,6 +136,14 @@ def test_a_step_of_several_symbols_is_complete_when_all_are_there_or_the_next_on
     assert [it["intake"]["events"] for it in windows] == [2, 3, 1]  # never within a step
     assert [it["bars_refused"] for it in windows] == [{}, {"duplicate": 1, "late": 1}, {}]
     assert len(live.of(PortfolioUpdate)) == 3
+
+
+def test_a_source_that_waits_for_the_window_to_end_ends_a_step_as_well():
+    held = SourceHeld(day(1), "redis", 1)
+    live = run_live([Lane("buy_and_hold")], [bar(0, "A"), held, bar(0, "B"), bar(1, "B")], "AB")
+    windows = [it["report"] for it in live.records()]
+    assert [it["intake"]["events"] for it in windows] == [1, 3]
+    assert [it["bars_refused"] for it in windows] == [{}, {"late": 1}]
 
 
 def test_events_of_the_application_are_traced_beside_the_lanes():
