@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import statistics
@@ -217,6 +218,8 @@ class Soak:
         """Take events, check windows, come and go, and look at the clock, all at once."""
         registry = Registry()
         registry.register("topologies", "soak", SoakTopology)
+        gc.collect()
+        gc.freeze()  # as services do once they are up: what lives on is not looked through again
         self.started = time.monotonic()
         store = await ResultStore.create(self.storage, "soak")
         session = RollingSession(

@@ -120,7 +120,7 @@ class ExecutionContainer(LaneMember):
         if order is not None:
             self._working[order.order_id] = WorkingOrder.of(order, None)
 
-    def hand_over(self) -> ExecutionState:
+    def hand_over(self) -> object:
         """Return what the next window needs to go on."""
         return ExecutionState(tuple(self._working.values()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 
@@ -19,7 +19,7 @@ from admf.containers.market import Quotes
 from admf.containers.orders import BarPrices, WorkingOrder
 from admf.containers.sizing import Sizer
 
-__all__ = ["Broker", "BrokerExecution", "BrokerReport"]
+__all__ = ["Broker", "BrokerExecution", "BrokerReport", "BrokerState"]
 
 Broker: TypeAlias = Callable[..., ExecutionContainer]
 """Makes the execution of a lane, by the arguments of `ExecutionContainer`; a plug-in of the group
@@ -46,12 +46,27 @@ class BrokerReport(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = "refused_by_broker"
 
 
+class BrokerState(msgspec.Struct, frozen=True):
+    """What the execution of a window leaves to that of the next.
+
+    Args:
+        working: The working orders.
+        reports: What the broker has said and is yet to be booked.
+    """
+
+    working: tuple[WorkingOrder, ...]
+    reports: tuple[BrokerReport, ...]
+
+
 class BrokerExecution(ExecutionContainer):
     """Base of executions that pass orders on to a broker outside.
 
-    A subclass overrides `place` and `withdraw`, neither of which may wait, and calls `report`
-    whenever the broker says something, from the event loop. What was reported is booked when the
+    A subclass overrides `place` and `withdraw`, neither of which may wait, and has `report` called
+    whenever the broker says something, in the event loop. What was reported is booked when the
     next bar opens, in the order of the reports: within a lane, things happen at bars alone.
+
+    Each window has an execution of its own. The connection to the broker outlives them, so it
+    belongs to the plug-in; `take_over` is the place to have it report to the new one.
     """
 
     def __init__(
@@ -80,6 +95,15 @@ class BrokerExecution(ExecutionContainer):
         )
         self.fills_at_close = False
         self._reports: deque[BrokerReport] = deque()
+
+    def hand_over(self) -> BrokerState:
+        """Return what the next window needs to go on."""
+        return BrokerState(tuple(self._working.values()), tuple(self._reports))
+
+    def take_over(self, state: object) -> None:
+        """Go on from where the window before ended."""
+        super().take_over(state)
+        self._reports.extend(cast("BrokerState", state).reports)
 
     @abstractmethod
     def place(self, order: Order, quantity: float) -> None:

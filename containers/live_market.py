@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class LiveMarket(Market):
         }
         self._table: BarTable | None = None
 
-    @property
+    @cached_property
     def description(self) -> Mapping[str, object]:
         """What result files say about the bars of the window; it follows them."""
         return self._described
@@ -106,7 +107,7 @@ class LiveMarket(Market):
         """
         return position.opening_price
 
-    @property
+    @cached_property
     def return_counts(self) -> Mapping[Interval, int]:
         """How many returns the window will have: nobody knows."""
         return {"bar": 0, "day": 0}

@@ -169,7 +169,7 @@ class Intake(Container):
         """Have the commit record say what the containers of the window have taken over."""
         self._carried = carried
 
-    async def report(self, _: WindowResults) -> Mapping[str, object]:
+    async def report(self, results: WindowResults) -> Mapping[str, object]:  # noqa: ARG002 - see `Report`
         """Return what the commit record says of the intake."""
         first, last = self._first or (None, None), self._last or (None, None)
         record = IntakeRecord(

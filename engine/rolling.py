@@ -256,8 +256,11 @@ class RollingSession:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - raised when the windows are closed
-            self._errors.append(error)
-            self._stop()
+            self._end_because_of(error)
+
+    def _end_because_of(self, error: Exception) -> None:
+        self._errors.append(error)
+        self._stop()
 
     async def _take_all(self) -> None:
         events = aiter(self._source)
@@ -387,10 +390,12 @@ class RollingSession:
             self._flushes.remove(life)
             self._flushing.release()
         self._count(closed=1, failed=int(life.failed))
-        if life.summary is not None:
-            self._closed.append(life.summary)
-            if self._on_window is not None:
+        self._closed.append(life.summary)
+        if self._on_window is not None:
+            try:
                 self._on_window(life.summary)
+            except Exception as error:  # noqa: BLE001 - raised when the windows are closed
+                self._end_because_of(error)
         self._tell()
 
     async def _acknowledge(self, intake: Intake) -> None:
@@ -406,8 +411,7 @@ class RollingSession:
     def _take_failure(self, error: Exception) -> None:
         if self._on_failure == "end":
             self._withheld = True
-            self._errors.append(error)
-            self._stop()
+            self._end_because_of(error)
 
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self._counts, name) + count for name, count in more.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import cast
 
 import anyio
 
@@ -53,14 +54,14 @@ class WindowLife:
         self._concluded = concluded
 
     @property
-    def summary(self) -> WindowSummary | None:
-        """How the window ended; None if it is not closed, or could not be committed."""
-        return self.window.summary
+    def summary(self) -> WindowSummary:
+        """How the window ended, once it is closed."""
+        return cast("WindowSummary", self.window.summary)  # which one that was started has
 
     @property
     def failed(self) -> bool:
         """Whether the window, once it is closed, did not do all it was to do."""
-        return self.summary is None or self.summary.status == "failed"
+        return self.summary.status == "failed"
 
     def states(self) -> Mapping[str, object]:
         """Return what the containers hand over."""
@@ -75,7 +76,7 @@ class WindowLife:
             ended = error
         if isinstance(ended, Exception):
             self.failure = ended
-            self._save_states()
+            self._save_states(ended)
         try:
             await finish(partial(self._conclude, ended))
         finally:
@@ -83,18 +84,15 @@ class WindowLife:
         if ended is not None and not isinstance(ended, Exception):
             raise ended
 
-    def _save_states(self) -> None:
+    def _save_states(self, failure: Exception) -> None:
         """Have the states of a window whose run failed, while the containers are there."""
         try:
             self.left = states_of(self.window.containers)
         except Exception as error:  # noqa: BLE001 - the failure of the window comes first
             self.left = {}
-            if self.failure is not None:
-                self.failure.add_note(f"its states are lost as well: {error!r}")
+            failure.add_note(f"its states are lost as well: {error!r}")
 
     async def _conclude(self, ended: BaseException | None) -> None:
-        if self.is_concluded:
-            return
         try:
             await self.window.aclose(ended)
         except Exception as error:  # noqa: BLE001 - kept
@@ -111,9 +109,7 @@ class WindowLife:
         if self.failure is not None:
             found = ungroup(self.failure)
             return found if isinstance(found, Exception) else self.failure
-        summary = self.summary
-        told = "; ".join(summary.errors) if summary is not None else "it could not be committed"
-        return WindowError(f"window {self.window.bus.name!r} failed: {told}")
+        return WindowError(f"{self.window!r}: {'; '.join(self.summary.errors)}")
 
 
 def _intake_of(window: ExecutionWindow) -> Intake:

@@ -108,7 +108,9 @@ def test_the_engine_example_runs(folder: Path) -> None:
 
 
 def test_the_live_example_runs(folder: Path) -> None:
-    guide = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8").partition("## Live windows")
+    guide = (
+        (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8").partition("## Live windows")
+    )
     session, pulse = blocks("python", guide[2])[:2]
     lines = python(folder, "-c", f"{session}\n{pulse}").splitlines()
     assert lines[0] == "live/000001 completed 23"

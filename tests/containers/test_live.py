@@ -385,6 +385,21 @@ def test_a_broker_is_a_plug_in_that_fills_when_it_says_so():
     assert broker.withdrawn  # the protective orders, with the position
 
 
+def test_what_a_broker_has_said_and_is_not_booked_yet_goes_to_the_next_window():
+    plan = {1: lambda ctx: ctx.buy(10.0), 4: lambda ctx: ctx.close()}
+    events = [bar(step) for step in range(8)]
+    rolls = [EveryEvents(2)]  # right after the order, and so after the reports
+    live = run_live([Lane(script(plan))], events, "A", broker=FakeBroker, rolls=rolls)
+    assert [(step_of(it.ts), it.side, it.quantity) for it in live.of(Fill)] == [
+        (2, "buy", 5.0),
+        (2, "buy", 5.0),
+        (5, "sell", 5.0),
+        (5, "sell", 5.0),
+    ]
+    carried = live.records()[1]["report"]["intake"]["carried"]["execution_001"]
+    assert [it["quantity"] for it in carried["reports"]] == [5.0, 5.0]
+
+
 def test_a_reversal_by_a_broker_is_a_close_and_then_an_open():
     live = trade({1: lambda ctx: ctx.target(0.5), 4: lambda ctx: ctx.target(-0.5)})
     sides = [it.side for it in live.of(PositionOpen)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import anyio
 import msgspec
 import pytest
@@ -16,6 +18,8 @@ from admf.engine.storage import MemoryStorage
 from admf.engine.subscription import Mailbox
 from admf.engine.testing import FaultStorage, RecordingContainer
 from admf.engine.verification import verify_window
+from admf.engine.window import ExecutionWindow
+from admf.engine.window_life import WindowLife
 from tests.engine.sessions import (
     FOLDER,
     SPEC,
@@ -545,6 +549,49 @@ class Outcome:
             await self.session.run()
         except Exception as error:  # noqa: BLE001 - kept
             self.error = error
+
+
+async def test_an_error_of_who_is_told_of_windows_ends_the_session_in_order():
+    def refuse(summary: object) -> None:
+        raise KeyError("what is it")
+
+    storage = MemoryStorage()
+    session = await session_of(Broker(notes(3)), storage=storage, on_window=refuse)
+    with pytest.raises(KeyError, match="what is it"):
+        await session.run()
+    assert await seen(storage) == [[1, 2, 3]]
+
+
+async def test_memory_does_not_grow_with_the_windows():
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(it, (ExecutionWindow, WindowLife)) for it in gc.get_objects())
+
+    before = alive()
+    found: list[int] = []
+    session = await session_of(
+        Broker(notes(60)),
+        rolls=[EveryEvents(1)],
+        keep=3,
+        on_window=lambda it: found.append(alive()) if it.window_id.endswith(("20", "60")) else None,
+    )
+    await session.run()
+    assert max(found) - before <= 8
+    assert len(session.closed) == 3
+    assert not session._store._siblings("run/phase/live")._spelling
+
+
+async def test_a_source_need_not_be_closed():
+    class Plain:
+        def __aiter__(self) -> Plain:
+            return self
+
+        async def __anext__(self) -> Event:
+            raise StopAsyncIteration
+
+    session = await session_of(Plain())
+    await session.run()
+    assert session.counts == SessionCounts(opened=1, closed=1)
 
 
 async def test_a_source_that_does_not_close_is_left():

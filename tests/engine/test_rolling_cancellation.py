@@ -28,7 +28,7 @@ MODES = [
     "everybody once",
     "everybody on and on",
 ]
-EVENTS = 7
+EVENTS = 4
 
 
 def add(builder) -> None:
@@ -53,7 +53,7 @@ class Interrupted:
             runner.run(self.main())
 
     async def host(self) -> None:
-        rules = [EveryEvents(3)]
+        rules = [EveryEvents(2)]
         self.session = await session_of(self.broker, add=add, storage=self.storage, rolls=rules)
         with anyio.CancelScope() as self.injection.scope:
             async with self.session:
