@@ -14,7 +14,7 @@ CODE := engine containers sequences workflows src tests examples benchmarks tool
 SCRATCH := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "/dev/shm" }')
 PYTEST := $(if $(SCRATCH),TMPDIR=$(SCRATCH) )$(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: help demo test check format format-check lint types layers cov bench docs build-check clean
+.PHONY: help demo test check format format-check lint types layers cov bench soak docs build-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ bench: $(PEERS:%=$(BENCH)-%/.installed) ## Run the benchmarks in environments of
 	$(BENCH)/bin/python benchmarks/bench_storage.py
 	$(BENCH)/bin/python benchmarks/bench_auto.py
 	$(BENCH)/bin/python benchmarks/bench_host.py
+
+soak: $(STAMP) ## Put a live session under load for a minute
+	$(BIN)/python benchmarks/soak.py --seconds 60
 
 docs: $(STAMP) ## Check that what the documents show runs as it stands
 	$(BIN)/python -m pytest tests/test_documents.py

@@ -30,6 +30,9 @@ from admf.containers.events import (
     Reject,
     Signal,
 )
+from admf.containers.live_broker import BrokerExecution, BrokerReport
+from admf.containers.live_config import LiveConfig
+from admf.containers.live_intake import BarRefused
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.readers import load_market_data
 
@@ -37,7 +40,10 @@ __all__ = [
     "MARKET_EVENTS",
     "BacktestConfig",
     "Bar",
+    "BarRefused",
     "Bars",
+    "BrokerExecution",
+    "BrokerReport",
     "Cancel",
     "CarriedAccount",
     "CarriedPosition",
@@ -49,6 +55,7 @@ __all__ = [
     "Fill",
     "LaneConfig",
     "LanePruning",
+    "LiveConfig",
     "MarketData",
     "Order",
     "PortfolioConfig",

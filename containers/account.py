@@ -139,9 +139,14 @@ class Account:
     def of(cls, carried: CarriedAccount) -> Self:
         """Return an account as another window left it."""
         account = cls(carried.cash)
-        account.positions = {it.symbol: Position.of(it) for it in carried.positions}
-        account._opened = carried.opened
+        account.resume(carried)
         return account
+
+    def resume(self, carried: CarriedAccount) -> None:
+        """Go on from what another window left."""
+        self.cash = carried.cash
+        self.positions = {it.symbol: Position.of(it) for it in carried.positions}
+        self._opened = carried.opened
 
     def carried(self, wanted: CarriedTargets | None = None) -> CarriedAccount:
         """Return the account as another window can take it over."""

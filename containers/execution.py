@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
+
+import msgspec
 
 from admf.containers.account import Account
 from admf.containers.bar_table import BarTable
@@ -26,7 +28,7 @@ from admf.containers.orders import BarPrices, WorkingOrder, match
 from admf.containers.sizing import Sizer
 from admf.containers.times import DAY_NS
 
-__all__ = ["ExecutionContainer", "Limits"]
+__all__ = ["ExecutionContainer", "ExecutionState", "Limits"]
 
 _ROUNDING = 1e-9
 """A position that is nearer than this fraction to its target has reached it."""
@@ -42,6 +44,12 @@ class Limits(Protocol):
     def entering(self, order: Order) -> None:
         """Take note that the next FILL opens or enlarges a position for this order."""
         ...
+
+
+class ExecutionState(msgspec.Struct, frozen=True):
+    """The working orders, which a window of a live session leaves to the next."""
+
+    working: tuple[WorkingOrder, ...]
 
 
 class ExecutionContainer(LaneMember):
@@ -111,6 +119,15 @@ class ExecutionContainer(LaneMember):
         self._working = {}
         if order is not None:
             self._working[order.order_id] = WorkingOrder.of(order, None)
+
+    def hand_over(self) -> msgspec.Struct:
+        """Return what the next window needs to go on."""
+        return ExecutionState(tuple(self._working.values()))
+
+    def take_over(self, state: object) -> None:
+        """Go on from where the window before ended."""
+        left = cast("ExecutionState", state)
+        self._working = {working.order.order_id: working for working in left.working}
 
     # -- the lane's turns -------------------------------------------------------------------------
 

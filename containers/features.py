@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -19,7 +20,7 @@ from admf.engine.container import Container
 from admf.engine.errors import DataError
 from admf.engine.tracer import EventTracer
 
-__all__ = ["FeatureSpec", "FeatureStore", "FeatureWindow", "FeaturesContainer"]
+__all__ = ["FeatureColumns", "FeatureSpec", "FeatureStore", "FeatureWindow", "FeaturesContainer"]
 
 Outputs = tuple[NDArray[np.float64], ...]
 
@@ -125,6 +126,14 @@ class FeatureStore:
             return kept
 
 
+class FeatureColumns(Protocol):
+    """Has indicators by symbol."""
+
+    def column(self, symbol: str, spec: FeatureSpec) -> NDArray[np.float64]:
+        """Return an indicator of a symbol over all its bars, float64 (n_bars,)."""
+        ...
+
+
 class FeatureWindow:
     """The features of one symbol over one window; called as strategies call it.
 
@@ -136,7 +145,7 @@ class FeatureWindow:
 
     __slots__ = ("_columns", "_rows", "_store", "_symbol")
 
-    def __init__(self, store: FeatureStore, symbol: str, rows: slice) -> None:
+    def __init__(self, store: FeatureColumns, symbol: str, rows: slice) -> None:
         self._store = store
         self._symbol = symbol
         self._rows = rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -84,7 +85,7 @@ class LaneBuilder:
         cls = strategy_class(lane.strategy.type, builder.registry, search_path=modules.folder)
         self._strategy = make_strategy(cls, lane.strategy.params)
         self.features = self._declared_features()
-        self._annualisation = _annualisation(market.data, config.periods_per_year)
+        self._annualisation = self._choose_annualisation()
         self._account = Account(lane.portfolio.initial_capital)
         self._equity = self._account.cash
         if lane.carried is not None:
@@ -141,17 +142,20 @@ class LaneBuilder:
         return specs
 
     def _execution(self, events: LaneEvents, risk: RiskContainer) -> ExecutionContainer:
+        return ExecutionContainer(**self._execution_arguments(events, risk))
+
+    def _execution_arguments(self, events: LaneEvents, risk: RiskContainer) -> dict[str, Any]:
         lane = self._lane
-        return ExecutionContainer(
-            f"execution_{lane.lane_id}",
-            lane.execution,
-            events=events,
-            account=self._account,
-            sizer=self._sizer(self._account),
-            costs=Costs(lane.execution),
-            limits=risk,
-            quotes=self._quotes,
-        )
+        return {
+            "container_id": f"execution_{lane.lane_id}",
+            "config": lane.execution,
+            "events": events,
+            "account": self._account,
+            "sizer": self._sizer(self._account),
+            "costs": Costs(lane.execution),
+            "limits": risk,
+            "quotes": self._quotes,
+        }
 
     def _sizer(self, account: Account) -> Sizer:
         lane = self._lane
@@ -231,6 +235,10 @@ class LaneBuilder:
     def _settled_strategy(self) -> StrategyConfig:
         """Return the strategy with all of its parameters, defaults included."""
         return StrategyConfig(type=self._lane.strategy.type, params=parameters_of(self._strategy))
+
+    def _choose_annualisation(self) -> Annualisation:
+        """Return what the user asked for, or what fits the data."""
+        return _annualisation(self._market.data, self._config.periods_per_year)
 
     def _bars_per_year(self) -> float:
         per_year, data = self._annualisation.periods_per_year, self._market.data

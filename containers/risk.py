@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,9 +25,23 @@ from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Quotes
 from admf.containers.order_search import first_where
 
-__all__ = ["RiskContainer"]
+__all__ = ["RiskContainer", "RiskState"]
 
 _TOLERANCE = 1e-9
+
+
+class RiskState(msgspec.Struct, frozen=True):
+    """What the risk of a lane leaves to the next window of a live session.
+
+    Args:
+        peak: Highest equity so far, quote currency.
+        halted: Whether trading has been halted for good.
+        order_id: The last one given.
+    """
+
+    peak: float
+    halted: bool
+    order_id: int
 
 
 class RiskContainer(LaneMember):
@@ -157,6 +173,15 @@ class RiskContainer(LaneMember):
         if self.watches_equity and start < stop:
             steps = slice(start, stop)
             self._peak = max(self._peak, float(self._equity(table, steps).max()))
+
+    def hand_over(self) -> RiskState:
+        """Return what the next window needs to go on."""
+        return RiskState(self._peak, self._halted, self._order_id)
+
+    def take_over(self, state: object) -> None:
+        """Go on from where the window before ended."""
+        left = cast("RiskState", state)
+        self._peak, self._halted, self._order_id = left.peak, left.halted, left.order_id
 
     def guard_carried(self, best_price: Callable[[Position], float]) -> None:
         """Place the percentage stops of the positions that were carried into the window.

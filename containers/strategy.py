@@ -25,6 +25,7 @@ __all__ = [
     "BarStrategyContainer",
     "ColumnarStrategyContainer",
     "StrategyContainer",
+    "check_targets",
 ]
 
 USER_ERRORS: tuple[type[BaseException], ...] = (*CATCHABLE, SystemExit)
@@ -261,7 +262,7 @@ class ColumnarStrategyContainer(StrategyContainer):
             return TargetChanges.of(np.empty(0))
         try:
             targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
-            _check_targets(targets, len(bars))
+            check_targets(targets, len(bars))
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
         return TargetChanges.of(targets)
@@ -275,7 +276,8 @@ class _Due(NamedTuple):
     targets: dict[int, float]
 
 
-def _check_targets(targets: NDArray[np.float64], bars: int) -> None:
+def check_targets(targets: NDArray[np.float64], bars: int) -> None:
+    """Refuse targets that are not one for each bar, or infinite."""
     if targets.shape != (bars,):
         raise ValueError(f"targets must have shape ({bars},), one per bar, got {targets.shape}")
     if np.isinf(targets).any():

@@ -23,6 +23,7 @@ from admf.engine.errors import (
     QueueFullError,
     RegistryError,
     ResultExistsError,
+    SourceError,
     StateError,
     StorageError,
     TornFileError,
@@ -40,10 +41,17 @@ from admf.engine.events import (
     Event,
     EventRegistry,
     HandlerFailed,
+    SourceConnected,
+    SourceEvent,
     SourceFailed,
+    SourceGap,
+    SourceHeld,
+    SourceLost,
+    SourceRejected,
     WindowEnd,
     WindowStart,
 )
+from admf.engine.intake import Intake, IntakeRecord
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
 from admf.engine.results import Document, ResultStore, WindowResults
@@ -56,6 +64,9 @@ from admf.engine.retention import (
     TradeComplete,
     make_policy,
 )
+from admf.engine.roll_rules import DailyAt, EveryDuration, EveryEvents
+from admf.engine.rolling import RollingSession, SessionCounts
+from admf.engine.sources import AcknowledgedSource, Source
 from admf.engine.storage import LocalStorage, MemoryStorage, Storage
 from admf.engine.stream import EventStream
 from admf.engine.subscription import Mailbox, Subscription, SubscriptionStats
@@ -70,6 +81,7 @@ from admf.engine.window_spec import WindowSpec
 
 __all__ = [
     "BUILT_IN_POLICIES",
+    "AcknowledgedSource",
     "AdmfError",
     "Block",
     "Bus",
@@ -83,6 +95,7 @@ __all__ = [
     "ContainerState",
     "ContainerSummary",
     "ContainerSwapped",
+    "DailyAt",
     "DataError",
     "DeadlineError",
     "Deadlines",
@@ -94,10 +107,14 @@ __all__ = [
     "EventRegistry",
     "EventStream",
     "EventTracer",
+    "EveryDuration",
+    "EveryEvents",
     "ExecutionWindow",
     "HandlerError",
     "HandlerFailed",
     "Health",
+    "Intake",
+    "IntakeRecord",
     "LifecycleManager",
     "LocalStorage",
     "Mailbox",
@@ -111,10 +128,20 @@ __all__ = [
     "ResultExistsError",
     "ResultStore",
     "RetentionPolicy",
+    "RollingSession",
+    "SessionCounts",
     "SimulatedClock",
     "Sink",
     "SlidingWindow",
+    "Source",
+    "SourceConnected",
+    "SourceError",
+    "SourceEvent",
     "SourceFailed",
+    "SourceGap",
+    "SourceHeld",
+    "SourceLost",
+    "SourceRejected",
     "StateError",
     "Status",
     "Storage",

@@ -343,6 +343,13 @@ class Container:
         self._subscriptions.append(subscription)
         return subscription
 
+    def replace_tracer(self, tracer: EventTracer) -> None:
+        """Have another tracer record the events of the scope from the next one on."""
+        if self._traced and self.tracer is not None:
+            self.scope.detach_tracer(self.tracer)
+            self.scope.attach_tracer(tracer)
+        self.tracer = tracer
+
     @property
     def _handler_policy(self) -> OnError | Judge:
         return "propagate" if self.supervision.policy == "propagate" else self.judge

@@ -7,6 +7,7 @@
      |    +-- UnsafeIdError     an id cannot be used as a file name
      |    +-- RegistryError     a plug-in cannot be registered or is not known
      +-- DataError              market data cannot be used (exit code 4)
+     |    +-- SourceError       a source of live events has to give up
      +-- WindowError            an execution window failed (exit code 5)
      |    +-- HandlerError      a handler raised while an event was delivered
      |    +-- UserCodeError     the user's own code raised; names its file and line
@@ -45,6 +46,7 @@ __all__ = [
     "QueueFullError",
     "RegistryError",
     "ResultExistsError",
+    "SourceError",
     "StateError",
     "StorageError",
     "TornFileError",
@@ -130,6 +132,10 @@ class DataError(AdmfError):
     """Market data is missing, malformed or outside the asked range."""
 
     exit_code = 4
+
+
+class SourceError(DataError):
+    """A source of live events has to give up."""
 
 
 class WindowError(AdmfError):

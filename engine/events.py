@@ -23,7 +23,13 @@ __all__ = [
     "EventRegistry",
     "HandlerFailed",
     "Published",
+    "SourceConnected",
+    "SourceEvent",
     "SourceFailed",
+    "SourceGap",
+    "SourceHeld",
+    "SourceLost",
+    "SourceRejected",
     "WindowEnd",
     "WindowStart",
     "event_name",
@@ -110,6 +116,48 @@ class SourceFailed(Event, frozen=True, gc=False, tag="SOURCE_FAILED"):
     error: str
 
 
+class SourceEvent(Event, frozen=True, gc=False, tag="SOURCE"):
+    """What a source of live events has to say about itself; its time is that of the source's clock.
+
+    Args:
+        source: Name of the source.
+    """
+
+    source: str
+
+
+class SourceConnected(SourceEvent, frozen=True, gc=False, tag="SOURCE_CONNECTED"):
+    """A source has a connection; ``connects`` counts those it has had."""
+
+    connects: int
+
+
+class SourceLost(SourceEvent, frozen=True, gc=False, tag="SOURCE_LOST"):
+    """A source has lost its connection, or could not get one."""
+
+    reason: str
+
+
+class SourceGap(SourceEvent, frozen=True, gc=False, tag="SOURCE_GAP"):
+    """Events are missing: those with the numbers from ``expected`` to just before ``got``."""
+
+    expected: int
+    got: int
+
+
+class SourceRejected(SourceEvent, frozen=True, gc=False, tag="SOURCE_REJECTED"):
+    """A message gave no event; ``total`` counts all such messages of the source."""
+
+    error: str
+    total: int
+
+
+class SourceHeld(SourceEvent, frozen=True, gc=False, tag="SOURCE_HELD"):
+    """A source waits: so many of the messages that it has delivered are not acknowledged."""
+
+    unacknowledged: int
+
+
 ENGINE_EVENTS: tuple[type[Event], ...] = (
     WindowStart,
     WindowEnd,
@@ -119,6 +167,11 @@ ENGINE_EVENTS: tuple[type[Event], ...] = (
     ContainerRemoved,
     ContainerSwapped,
     SourceFailed,
+    SourceConnected,
+    SourceLost,
+    SourceGap,
+    SourceRejected,
+    SourceHeld,
 )
 
 

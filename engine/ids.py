@@ -71,6 +71,8 @@ class UniqueIds:
             UnsafeIdError: An id that differs only by case is in use, and the two would be one file
                 on file systems that ignore case.
         """
+        if value.upper() == value.lower():  # a number, of which a session may have a million
+            return
         known = self._spelling.setdefault(value.casefold(), value)
         if known != value:
             raise UnsafeIdError(

@@ -143,7 +143,7 @@ class BoundedQueue:
     def close(self, error: BaseException | None = None) -> None:
         """Let whoever waits go on, the readers with ``error`` once they have read what is left."""
         self.closed = True
-        self.error = error
+        self.error = self.error or error
         self._announce_room()
         self._announce_item()
 

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ENTRY_POINT_PREFIX", "GROUPS", "Check", "Registry", "needs_method"]
 
-GROUPS = ("strategies", "sequences", "workflows", "topologies", "containers", "retention")
+GROUPS = (
+    "strategies",
+    "sequences",
+    "workflows",
+    "topologies",
+    "containers",
+    "retention",
+    "brokers",
+)
 
 ENTRY_POINT_PREFIX = "admf."
 """The plug-ins of group ``strategies`` are the entry points of group ``admf.strategies``."""
@@ -31,6 +39,7 @@ class Registry:
             "topologies": needs_method("build", "builder"),
             "containers": _is_callable,
             "retention": _is_callable,
+            "brokers": _is_callable,
         }
         self._entry_points: dict[str, dict[str, EntryPoint]] = {group: {} for group in GROUPS}
 

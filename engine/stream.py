@@ -27,6 +27,11 @@ class EventStream:
         """Events that the overflow policy dropped."""
         return self._queue.dropped
 
+    @property
+    def waiting(self) -> int:
+        """Events that the observer can take without waiting."""
+        return self._queue.size
+
     def close(self) -> None:
         """Take no more events; what is queued can still be read."""
         self._queue.close()
@@ -53,9 +58,15 @@ class EventStream:
             QueueFullError: The stream's policy is ``fail`` and the observer was too slow.
         """
         await self._queue.wait_for_item()
-        envelope = self._queue.take()
+        envelope = self.take()
         if envelope is None:
             raise self._queue.error or StopAsyncIteration
-        self._queue.done()
-        self._subscription.handled += weight(envelope.event)
+        return envelope
+
+    def take(self) -> Envelope | None:
+        """Return the next envelope, or None if there is none yet."""
+        envelope = self._queue.take()
+        if envelope is not None:
+            self._queue.done()
+            self._subscription.handled += weight(envelope.event)
         return envelope

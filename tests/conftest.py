@@ -14,6 +14,9 @@ import pytest
 import structlog
 from hypothesis import settings
 
+REDIS_IS_MISSING = "redis-server is not installed"
+"""Why the tests of the Redis bridge are left out, if they are."""
+
 settings.register_profile("patient", deadline=None)  # how long an example takes tells nothing
 settings.load_profile("patient")
 
@@ -25,6 +28,17 @@ def pytest_collection() -> None:
 
 def pytest_collection_finish() -> None:
     gc.enable()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say plainly what was not tested."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = sum(REDIS_IS_MISSING in str(report.longrepr) for report in skipped)
+    if left_out:
+        terminalreporter.section("left out")
+        terminalreporter.write_line(
+            f"{left_out} tests of the Redis bridge were left out: {REDIS_IS_MISSING}"
+        )
 
 
 @pytest.fixture

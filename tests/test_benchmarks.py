@@ -52,6 +52,20 @@ def test_the_host_benchmark_measures_requests_beside_runs() -> None:
     assert all(figures[name]["p99"] > 0.0 for name in ("idle", "busy", "turn"))
 
 
+def test_the_soak_accounts_for_every_event_and_every_file() -> None:
+    command = [str(BENCHMARKS / "soak.py"), "--seconds", "3", "--rate", "1500", "--virtual"]
+    result = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, *command, "--json"], capture_output=True, text=True, check=False
+    )
+    assert not result.stderr
+    figures = json.loads(result.stdout)
+    assert (result.returncode, figures["missed"]) == (0, [])
+    assert (figures["events"], figures["windows"]) == (4_500, 4)
+    assert figures["gaps"] == figures["unbalanced"] == figures["torn"] == 0
+    assert figures["dead_lettered"] == 4
+    assert figures["dropped"] > 0
+
+
 def test_the_storage_benchmark_writes_and_finds_results_beside_the_plain_disk(
     tmp_path: Path,
 ) -> None:

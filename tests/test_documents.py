@@ -113,6 +113,16 @@ def test_what_the_guide_to_embedding_changes_in_a_window_works(folder: Path) -> 
     assert python(folder, "-c", code) == "late has seen 8.0, and better knows of 10.0\n"
 
 
+def test_the_live_example_runs(folder: Path) -> None:
+    guide = (
+        (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8").partition("## Live windows")
+    )
+    session, pulse = blocks("python", guide[2])[:2]
+    lines = python(folder, "-c", f"{session}\n{pulse}").splitlines()
+    assert lines[0] == "live/000001 completed 23"
+    assert sum(int(line.split()[2]) for line in lines) == 209
+
+
 def test_every_linked_file_exists() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

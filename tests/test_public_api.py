@@ -20,6 +20,7 @@ MODULES = sorted(
 )
 PACKAGES = [
     "admf.engine",
+    "admf.engine.sources",
     "admf.containers",
     "admf.sequences",
     "admf.workflows",
@@ -59,7 +60,15 @@ def test_a_package_only_re_exports(name: str) -> None:
 def test_the_top_level_names_are_those_that_a_host_needs() -> None:
     from admf import workflows
 
-    assert admf.__all__ == ["Run", "RunProgress", "RunResult", "Runner", "run", "run_async"]
+    assert admf.__all__ == [
+        "LiveSession",
+        "Run",
+        "RunProgress",
+        "RunResult",
+        "Runner",
+        "run",
+        "run_async",
+    ]
     assert all(getattr(admf, name) is getattr(workflows, name) for name in admf.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = admf.nonsense
@@ -98,6 +107,10 @@ HEAVY = {"polars", "pandas", "pyarrow", "talib", "jsonschema", "cyclopts", "rich
 )
 def test_importing_the_lower_layers_pulls_in_no_heavy_library(statement: str) -> None:
     assert not imported_by(statement) & HEAVY
+
+
+def test_the_libraries_of_sources_are_imported_when_a_source_is_made() -> None:
+    assert not imported_by("import admf.engine.sources") & {"websockets", "redis"}
 
 
 def test_the_engine_knows_nothing_of_the_layers_above_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from admf.workflows.experiment import Experiment
+from admf.workflows.live import LiveSession
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
 from admf.workflows.outcome import PhaseData, PhaseResult, PhaseSummary, RunResult
 from admf.workflows.progress import RunProgress
@@ -16,6 +17,7 @@ __all__ = [
     "BranchingWorkflow",
     "Experiment",
     "IteratingWorkflow",
+    "LiveSession",
     "LoadedExperiment",
     "PhaseData",
     "PhaseResult",

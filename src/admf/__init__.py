@@ -1,7 +1,8 @@
 """An asyncio event-bus engine with pluggable containers, and quantitative studies that run on it.
 
-`run` and `run_async` run an experiment; `Runner` runs many inside an application, each a `Run`.
-What they left is read with `admf.results`. The engine alone, without markets, is `admf.engine`.
+`run` and `run_async` run an experiment; `Runner` runs many inside an application, each a `Run`, and
+`LiveSession` trades what an experiment describes on bars as they come. What they left is read with
+`admf.results`. The engine alone, without markets, is `admf.engine`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from admf.workflows.live import LiveSession
     from admf.workflows.outcome import RunResult
     from admf.workflows.progress import RunProgress
     from admf.workflows.run import Run
     from admf.workflows.runner import Runner
     from admf.workflows.scripting import run, run_async
 
-__all__ = ["Run", "RunProgress", "RunResult", "Runner", "run", "run_async"]
+__all__ = ["LiveSession", "Run", "RunProgress", "RunResult", "Runner", "run", "run_async"]
 
 
 def __getattr__(name: str) -> Any:

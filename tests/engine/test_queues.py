@@ -189,3 +189,11 @@ def naive_put(
         return True, new
     waiting.append(new)
     return True, waiting.popleft()
+
+
+def test_a_queue_that_a_failure_closed_keeps_that_error_when_it_is_closed_again() -> None:
+    queue = bounded_queue(1, "fail")
+    error = QueueFullError("full")
+    queue.close(error)
+    queue.close()
+    assert queue.error is error

@@ -1,0 +1,37 @@
+"""What the containers of a window leave to those of the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from admf.engine.container import Container
+
+__all__ = ["described", "states_of", "take_over"]
+
+
+def states_of(containers: Iterable[Container]) -> dict[str, object]:
+    """Return what containers hand over, by their ids; those that have nothing are left out."""
+    found = {container.id: container.hand_over() for container in containers}
+    return {name: state for name, state in found.items() if state is not None}
+
+
+def take_over(states: Mapping[str, object], containers: Iterable[Container]) -> dict[str, object]:
+    """Have containers take over the states of those with the same ids; return what they took."""
+    taken: dict[str, object] = {}
+    for container in containers:
+        if container.id in states:
+            taken[container.id] = states[container.id]
+            container.take_over(states[container.id])
+    return taken
+
+
+def described(state: object) -> Any:
+    """Return a state as a record tells of it; what is no data stands there by its type."""
+    return msgspec.to_builtins(state, str_keys=True, enc_hook=_type_name)
+
+
+def _type_name(value: object) -> str:
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
