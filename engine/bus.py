@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from threading import get_ident
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -12,12 +12,15 @@ from anyio.lowlevel import EventLoopToken
 
 from admf.engine.batch import Batch
 from admf.engine.block import Block
+from admf.engine.bus_counts import BusCounts
 from admf.engine.cancellation import cancellations
 from admf.engine.delivery import DeadLetter
 from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
+from admf.engine.handler_watch import HandlerWatch
+from admf.engine.observing import Observer, Observers
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
@@ -26,6 +29,7 @@ from admf.engine.subscription import Handler, Mailbox, OnError, Subscription
 __all__ = ["Bus", "DeadLetter", "EventTypes"]
 
 EventTypes: TypeAlias = type[Event] | Iterable[type[Event]]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Bus(Dispatcher):
@@ -38,6 +42,8 @@ class Bus(Dispatcher):
     Args:
         name: Names the bus in the events it publishes itself.
         max_block_ms: Longest time a drain holds the host's event loop.
+        observers: Are told of handlers that fail, and of those that are slow.
+        slow_handler_ms: Report handlers that take longer; None times none of them.
         parent: The bus above, for a scope; `scope` is the way to make one.
         exports: See `scope`.
         contain_failures: See `scope`.
@@ -52,13 +58,15 @@ class Bus(Dispatcher):
         name: str = "bus",
         *,
         max_block_ms: float = 5.0,
+        observers: Iterable[Observer] | Observers = (),
+        slow_handler_ms: float | None = None,
         parent: Bus | None = None,
         exports: EventTypes = (),
         contain_failures: bool = False,
     ) -> None:
         super().__init__(
             name,
-            parent._drive if parent else Drive(max_block_ms),
+            parent._drive if parent else _drive(max_block_ms, observers, slow_handler_ms),
             parent,
             _classes(exports),
             contain_failures=contain_failures,
@@ -223,7 +231,7 @@ class Bus(Dispatcher):
         subscription = Subscription(
             self,
             classes,
-            handler,
+            self.timed(handler, name),
             name=name,
             takes_blocks=blocks,
             key=key,
@@ -234,6 +242,17 @@ class Bus(Dispatcher):
             self._drive.mailboxes[subscription] = (self, queue)
         self._change(lambda: self._table.add(subscription))
         return subscription
+
+    def timed(self, call: F, name: str) -> F:
+        """Return ``call`` so that it is reported when it is slow; as it is, if nothing is timed.
+
+        For code that somebody calls for a handler, such as a strategy of the user's.
+
+        Args:
+            call: Its first argument is what it handles.
+            name: Names it in the report.
+        """
+        return self._drive.watch.timed(call, name, self.name)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Undo a subscription from the next sequence number on; see `Subscription.cancel`."""
@@ -383,6 +402,11 @@ class Bus(Dispatcher):
         """Whether the bus refuses events."""
         return self._thread is None
 
+    @property
+    def counts(self) -> BusCounts:
+        """What this bus and its scopes have handled so far; another thread may ask as well."""
+        return self._counts()
+
     def settle_accounts(self) -> None:
         """Bring the statistics of all subscriptions up to date."""
         self._table.settle()
@@ -399,6 +423,12 @@ class Bus(Dispatcher):
 
 def _classes(types: EventTypes) -> tuple[type[Event], ...]:
     return (types,) if isinstance(types, type) else tuple(types)
+
+
+def _drive(
+    max_block_ms: float, observers: Iterable[Observer] | Observers, slow_handler_ms: float | None
+) -> Drive:
+    return Drive(max_block_ms, HandlerWatch(Observers.of(observers), slow_handler_ms))
 
 
 def _observed_elsewhere(_: Event) -> None:

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from admf.engine.handler_watch import HandlerWatch
 from admf.engine.queues import BoundedQueue
 from admf.engine.subscription import Subscription
 
@@ -30,6 +31,7 @@ class Drive:
 
     Args:
         max_block_ms: Longest time the dispatch loop runs without letting the host's loop run.
+        watch: Is told of handlers that fail, and times them if they are to be timed.
 
     Attributes:
         cancelled_before: Native cancellations of the draining task that lie before the drain.
@@ -47,9 +49,11 @@ class Drive:
         "mailboxes",
         "max_block_s",
         "progress",
+        "watch",
     )
 
-    def __init__(self, max_block_ms: float) -> None:
+    def __init__(self, max_block_ms: float, watch: HandlerWatch) -> None:
+        self.watch = watch
         self.max_block_s = max_block_ms / 1000
         self.cancelled_before = 0
         self.deadline = 0.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from weakref import WeakSet
 
 from admf.engine.clock import Clock, SimulatedClock
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.observing import Observer, Observers
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.teardown import Deadlines
@@ -27,6 +29,8 @@ class LifecycleManager:
         deadlines: How long the steps of a teardown may take.
         flushes_at_once: Containers of a window that write their results side by side.
         memory: Looks after the memory of windows with ``results_storage: auto``.
+        observers: Are told of each window, its flush, and its handlers where they fail or are slow.
+        slow_handler_ms: Report handlers that take longer; None times none of them.
 
     Raises:
         ValueError: ``flushes_at_once`` is less than 1.
@@ -41,6 +45,8 @@ class LifecycleManager:
         deadlines: Deadlines | None = None,
         flushes_at_once: int = 4,
         memory: MemoryGuard | None = None,
+        observers: Iterable[Observer] | Observers = (),
+        slow_handler_ms: float | None = None,
     ) -> None:
         if flushes_at_once < 1:
             raise ValueError(f"flushes_at_once must be at least 1, got {flushes_at_once}")
@@ -50,6 +56,8 @@ class LifecycleManager:
         self._deadlines = deadlines or Deadlines()
         self._flushes_at_once = flushes_at_once
         self._memory = memory
+        self._observers = Observers.of(observers)
+        self._slow_handler_ms = slow_handler_ms
         self._windows: WeakSet[ExecutionWindow] = WeakSet()
 
     def window(self, spec: WindowSpec, results: WindowResults) -> ExecutionWindow:
@@ -68,6 +76,8 @@ class LifecycleManager:
             deadlines=self._deadlines,
             flushes_at_once=self._flushes_at_once,
             memory=self._memory,
+            observers=self._observers,
+            slow_handler_ms=self._slow_handler_ms,
         )
         self._windows.add(window)
         return window

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 from admf.engine.batch import Batch
 from admf.engine.block import is_block
+from admf.engine.bus_counts import Accounts, Deliveries, SubscriberKind
 from admf.engine.events import Envelope, Event, Published
 from admf.engine.subscription import Handler, Subscription
 
@@ -143,6 +144,7 @@ class RoutingTable:
         self._exports = exports
         self._subscriptions: dict[Subscription, None] = {}
         self._recorders: list[Recorder] = []
+        self._accounts = Accounts()
         self._closed = False
 
     def known(self, cls: type[object]) -> Route | None:
@@ -185,10 +187,13 @@ class RoutingTable:
 
     def remove(self, subscription: Subscription) -> None:
         """Undo `add`; what its queue holds stays there to be handled or read."""
+        known = subscription in self._subscriptions
         self._subscriptions.pop(subscription, None)
         if subscription.queue is not None:
             subscription.queue.close()
         self.forget_routes()
+        if known:
+            self._accounts.retire(subscription)
 
     def attach(self, recorder: Recorder) -> None:
         """Show events to a tracer from now on."""
@@ -211,12 +216,20 @@ class RoutingTable:
         for subscription in self._subscriptions:
             subscription.end()
         self.forget_routes()
+        for subscription in self._subscriptions:
+            self._accounts.retire(subscription)
         self._subscriptions.clear()
 
     def forget_routes(self) -> None:
         """Work the routes out anew."""
         self.settle()
         self._routes.clear()
+
+    def deliveries(self) -> Mapping[SubscriberKind, Deliveries]:
+        """Return what went to subscribers so far, without changing their accounts."""
+        routes = tuple(self._routes.values())
+        unbooked = sum(route.delivered * len(route.subscriptions) for route in routes)
+        return self._accounts.sum(tuple(self._subscriptions), unbooked)
 
     def settle(self) -> None:
         """Bring the accounts of all subscriptions up to date."""

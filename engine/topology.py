@@ -12,6 +12,7 @@ from admf.engine.container import Container
 from admf.engine.errors import ConfigError, did_you_mean
 from admf.engine.ids import UniqueIds, check_id
 from admf.engine.journal import Journal
+from admf.engine.observing import Attribute
 from admf.engine.overflow import Overflow
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
@@ -81,6 +82,7 @@ class TopologyBuilder:
         registry: Plug-ins by name.
         clock: The window's clock.
         resources: What the host shares between windows.
+        description: What `describe` was told.
     """
 
     def __init__(
@@ -104,6 +106,11 @@ class TopologyBuilder:
         self._containers: dict[str, Container] = {}
         self._ids = UniqueIds("container id")
         self._reports: list[Report] = []
+        self.description: dict[str, Attribute] = {}
+
+    def describe(self, **attributes: Attribute) -> None:
+        """Say of the window what its observers may want to know, such as how many lanes it has."""
+        self.description.update(attributes)
 
     def add(self, container: C) -> C:
         """Add a container and return it.

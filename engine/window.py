@@ -18,6 +18,7 @@ from admf.engine.errors import StateError, WindowError
 from admf.engine.events import WindowEnd, WindowStart
 from admf.engine.failures import combine, describe_all, ungroup
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.observing import Observers
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.shielding import Joinable, finish
@@ -25,6 +26,7 @@ from admf.engine.summary import ContainerSummary, WindowSummary, log_window
 from admf.engine.teardown import Deadlines, Step, Teardown
 from admf.engine.topology import Report, Resources, Topology, TopologyBuilder
 from admf.engine.window_spec import WindowSpec
+from admf.engine.window_watch import WindowWatch
 
 __all__ = ["ExecutionWindow"]
 
@@ -48,6 +50,8 @@ class ExecutionWindow:
         deadlines: How long the steps of the teardown may take.
         flushes_at_once: Containers that write their results side by side.
         memory: Looks after the memory of a window with ``results_storage: auto``.
+        observers: Are told of the window, its flush, and its handlers where they fail or are slow.
+        slow_handler_ms: See `Bus`.
 
     Attributes:
         bus: The window's root bus.
@@ -65,10 +69,15 @@ class ExecutionWindow:
         deadlines: Deadlines,
         flushes_at_once: int,
         memory: MemoryGuard | None = None,
+        observers: Observers | None = None,
+        slow_handler_ms: float | None = None,
     ) -> None:
         self.spec = spec
         self.results = results
-        self.bus = Bus(spec.window_id or spec.phase_name)
+        observers = observers or Observers()
+        self.bus = Bus(
+            spec.window_id or spec.phase_name, observers=observers, slow_handler_ms=slow_handler_ms
+        )
         self.summary: WindowSummary | None = None
         self._registry = registry
         self._clock = clock
@@ -85,6 +94,7 @@ class ExecutionWindow:
         self._given_up: WindowError | None = None
         self._run_scope: anyio.CancelScope | None = None
         self._run_over = anyio.Event()
+        self._watch = WindowWatch(observers)
         self._teardown = Teardown(deadlines)
         self._closing = Joinable()
         self._to_close = deque(
@@ -124,9 +134,11 @@ class ExecutionWindow:
         try:
             if self._memory is not None:
                 await self._memory.admit(self)
-            self._build()
-            for container in self._containers:
-                await container.start()
+            self._watch.opened(self)
+            with self._watch.within():
+                self._build()
+                for container in self._containers:
+                    await container.start()
         except BaseException as error:
             await self.aclose(error)
             raise
@@ -144,6 +156,7 @@ class ExecutionWindow:
             spills=self._spills,
         )
         topology.build(builder)
+        self._watch.describe(builder.description)
         self._containers = builder.in_start_order()
         self._reports = builder.reports
 
@@ -163,7 +176,7 @@ class ExecutionWindow:
             raise StateError(f"window {self.bus.name!r} runs once, between its start and its close")
         self._run_scope = anyio.CancelScope()
         try:
-            with self._run_scope:
+            with self._watch.within(), self._run_scope:
                 await self._run()
             self._yield_if_given_up()
         except BaseException as error:
@@ -247,7 +260,8 @@ class ExecutionWindow:
         if error is not None:
             self._take_note(error)
         try:
-            await finish(partial(self._closing.run, self._close))
+            with self._watch.within():
+                await finish(partial(self._closing.run, self._close))
         except Exception as failure:
             if error is None:
                 raise
@@ -326,8 +340,10 @@ class ExecutionWindow:
             container.outcome = status
         write = self.results.write_container
         left = await self._those_that_take_time("flush")
-        flushes = {_name(container): partial(container.flush, write) for container in left}
-        await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
+        flushes = {_name(container): self._watch.flush_of(container, write) for container in left}
+        with self._watch.flushing(len(flushes)):
+            await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
+            self._watch.flushed(self._teardown.error("flush", name) for name in flushes)
 
     async def _commit(self) -> None:
         self._fail_those_that_failed_to("flush")
@@ -354,7 +370,9 @@ class ExecutionWindow:
 
     async def _conclude(self) -> None:
         """Leave one line in the log, and let go of the containers."""
-        log_window(self._summarise())
+        summary = self._summarise()
+        log_window(summary)
+        self._watch.closed(self, summary, [*self._failures, *self._teardown.errors])
         self._reports = ()
         containers, self._containers = list(self._containers), ()
         while containers:  # what they hold takes time to let go of

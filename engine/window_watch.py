@@ -1,0 +1,109 @@
+"""Tells observers of one execution window, and of its flush."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from admf.engine.container import Container, Status, WriteDocument
+from admf.engine.observing import Activity, Attribute, ContainerFlush, Observers
+from admf.engine.summary import WindowSummary
+
+if TYPE_CHECKING:
+    from admf.engine.window import ExecutionWindow
+
+__all__ = ["WindowWatch"]
+
+
+class WindowWatch:
+    """What a window has to tell its observers; nothing, at no cost, if it has none.
+
+    Args:
+        observers: Are told.
+    """
+
+    __slots__ = ("_flush", "_observers", "_window")
+
+    def __init__(self, observers: Observers) -> None:
+        self._observers = observers
+        self._window: Activity | None = None
+        self._flush: Activity | None = None
+
+    def opened(self, window: ExecutionWindow) -> None:
+        """Tell that a window starts."""
+        spec = window.spec
+        attributes: dict[str, Attribute] = {
+            "workflow_id": spec.workflow_id,
+            "phase": spec.phase_name,
+            "window_id": spec.window_id,
+            "topology": spec.topology,
+            "seed": spec.seed,
+        }
+        name = spec.window_id or spec.phase_name
+        self._window = self._observers.open("window", name, attributes, window=window)
+
+    def describe(self, attributes: Mapping[str, Attribute]) -> None:
+        """Take in what the topology says of the window."""
+        if self._window is not None:
+            self._window.attributes.update(attributes)
+
+    def within(self) -> AbstractContextManager[None]:
+        """Have code run for the window."""
+        return self._observers.within(self._window)
+
+    @contextmanager
+    def flushing(self, containers: int) -> Generator[None]:
+        """Tell of the flush, in which so many containers have something to write."""
+        with self._observers.activity("flush", "flush", {"containers": containers}) as self._flush:
+            yield
+
+    def flush_of(
+        self, container: Container, write: WriteDocument
+    ) -> Callable[[], Awaitable[None]]:
+        """Return what flushes a container, and tells how long it took."""
+
+        if self._window is None:
+            return partial(container.flush, write)
+
+        async def flush() -> None:
+            start = perf_counter()
+            error: BaseException | None = None
+            try:
+                await container.flush(write)
+            except BaseException as failure:
+                error = failure
+                raise
+            finally:
+                seconds = perf_counter() - start
+                it = ContainerFlush(container.id, container.role, seconds, error, self._flush)
+                self._observers.tell("container_flushed", it)
+
+        return flush
+
+    def flushed(self, errors: Iterable[Exception | None]) -> None:
+        """Say how the flush has gone, before it ends; None stands for a container that succeeded."""
+        if self._flush is not None:
+            found = [error for error in errors if error is not None]
+            self._flush.end("failed" if found else "completed", found)
+
+    def closed(
+        self, window: ExecutionWindow, summary: WindowSummary, errors: Iterable[BaseException]
+    ) -> None:
+        """Tell that the window is over."""
+        if self._window is None:
+            return
+        counts = window.bus.counts
+        status: Status = summary.status
+        self._window.end(
+            status,
+            errors,
+            containers=len(summary.containers),
+            failed=sum(bool(it.error) for it in summary.containers),
+            events=counts.published + counts.in_scopes,
+            **{name: it for name, it in summary.report.items() if isinstance(it, Attribute)},
+        )
+        self._observers.close(self._window)
+        self._window = None
