@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.bus import Bus
+from admf.engine.bus_counts import BusCounts, Deliveries
 from admf.engine.clock import Clock, SimulatedClock, WallClock
 from admf.engine.container import Container, ContainerState, Status
 from admf.engine.errors import (
@@ -41,6 +42,16 @@ from admf.engine.events import (
     WindowStart,
 )
 from admf.engine.lifecycle import LifecycleManager
+from admf.engine.loop_watch import LoopWatch
+from admf.engine.observing import (
+    Activity,
+    ContainerFlush,
+    HandlerFailure,
+    LoopReport,
+    Observer,
+    SlowHandler,
+    current_activity,
+)
 from admf.engine.registry import Registry
 from admf.engine.results import Document, ResultStore, WindowResults
 from admf.engine.retention import (
@@ -65,19 +76,23 @@ from admf.engine.window_spec import WindowSpec
 
 __all__ = [
     "BUILT_IN_POLICIES",
+    "Activity",
     "AdmfError",
     "Block",
     "Bus",
     "BusClosedError",
+    "BusCounts",
     "BusError",
     "Clock",
     "ConfigError",
     "Container",
+    "ContainerFlush",
     "ContainerState",
     "ContainerSummary",
     "DataError",
     "DeadlineError",
     "Deadlines",
+    "Deliveries",
     "DictionaryColumn",
     "Document",
     "Dropped",
@@ -89,11 +104,15 @@ __all__ = [
     "ExecutionWindow",
     "HandlerError",
     "HandlerFailed",
+    "HandlerFailure",
     "LifecycleManager",
     "LocalStorage",
+    "LoopReport",
+    "LoopWatch",
     "Mailbox",
     "MemoryStorage",
     "Minimal",
+    "Observer",
     "Problem",
     "QueueFullError",
     "Registry",
@@ -105,6 +124,7 @@ __all__ = [
     "SimulatedClock",
     "Sink",
     "SlidingWindow",
+    "SlowHandler",
     "StateError",
     "Status",
     "Storage",
@@ -127,6 +147,7 @@ __all__ = [
     "WindowStart",
     "WindowSummary",
     "WrongThreadError",
+    "current_activity",
     "make_policy",
     "resolve_types",
     "verify_window",

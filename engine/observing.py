@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgspec
 import structlog
@@ -35,7 +35,7 @@ Attribute: TypeAlias = str | int | float | bool
 Hook: TypeAlias = Literal[
     "opened", "closed", "within", "container_flushed", "handler_failed", "slow_handler", "loop_held"
 ]
-HOOKS: tuple[Hook, ...] = Hook.__args__
+HOOKS: tuple[Hook, ...] = get_args(Hook)
 
 _log = structlog.get_logger()
 
@@ -75,6 +75,13 @@ class Activity:
 
     def __repr__(self) -> str:
         return f"<Activity {self.kind} {self.name!r} {self.status}>"
+
+    def nearest(self, kind: ActivityKind) -> Activity | None:
+        """Return this activity, or the nearest that it is a part of, that is of a kind."""
+        activity: Activity | None = self
+        while activity is not None and activity.kind != kind:
+            activity = activity.parent
+        return activity
 
     def end(
         self, status: str, errors: Iterable[BaseException] = (), **attributes: Attribute

@@ -60,11 +60,8 @@ class WindowWatch:
         with self._observers.activity("flush", "flush", {"containers": containers}) as self._flush:
             yield
 
-    def flush_of(
-        self, container: Container, write: WriteDocument
-    ) -> Callable[[], Awaitable[None]]:
+    def flush_of(self, container: Container, write: WriteDocument) -> Callable[[], Awaitable[None]]:
         """Return what flushes a container, and tells how long it took."""
-
         if self._window is None:
             return partial(container.flush, write)
 
@@ -84,7 +81,7 @@ class WindowWatch:
         return flush
 
     def flushed(self, errors: Iterable[Exception | None]) -> None:
-        """Say how the flush has gone, before it ends; None stands for a container that succeeded."""
+        """Say how the flush has gone, before it ends; None stands for one that succeeded."""
         if self._flush is not None:
             found = [error for error in errors if error is not None]
             self._flush.end("failed" if found else "completed", found)

@@ -20,6 +20,7 @@ MODULES = sorted(
 )
 PACKAGES = [
     "admf.engine",
+    "admf.engine.observers",
     "admf.containers",
     "admf.sequences",
     "admf.workflows",
