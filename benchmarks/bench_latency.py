@@ -14,9 +14,9 @@ the wall on a machine with nothing else to do, and does not count what other pro
 ``--wall`` takes that of the wall. ``direct call`` is the consumer called by the publisher itself,
 which is the floor of the measurement, the interpreter's garbage collector included.
 
-All candidates of a rate take turns, round after round; a figure is the median of its rounds. One that
-delivers less than 90 % of the rate fell behind: its latencies say no more than that, since they
-grow as long as the load lasts, and what is not delivered in three times that is left out.
+All candidates of a rate take turns, round after round; a figure is the median of its rounds. One
+that delivers less than 90 % of the rate fell behind: its latencies say no more than that, since
+they grow as long as the load lasts, and what is not delivered in three times that is left out.
 """
 
 from __future__ import annotations

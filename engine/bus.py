@@ -20,7 +20,9 @@ from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WindowError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
 from admf.engine.handler_watch import HandlerWatch
+from admf.engine.observation import EventObserver
 from admf.engine.observing import Observer, Observers
+from admf.engine.pace import Pace
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
 from admf.engine.stream import EventStream
@@ -42,6 +44,7 @@ class Bus(Dispatcher):
     Args:
         name: Names the bus in the events it publishes itself.
         max_block_ms: Longest time a drain holds the host's event loop.
+        pace: Says when to yield instead, for drains that share the loop.
         observers: Are told of handlers that fail, and of those that are slow.
         slow_handler_ms: Report handlers that take longer; None times none of them.
         parent: The bus above, for a scope; `scope` is the way to make one.
@@ -58,19 +61,19 @@ class Bus(Dispatcher):
         name: str = "bus",
         *,
         max_block_ms: float = 5.0,
+        pace: Pace | None = None,
         observers: Iterable[Observer] | Observers = (),
         slow_handler_ms: float | None = None,
         parent: Bus | None = None,
         exports: EventTypes = (),
         contain_failures: bool = False,
     ) -> None:
-        super().__init__(
-            name,
-            parent._drive if parent else _drive(max_block_ms, observers, slow_handler_ms),
-            parent,
-            _classes(exports),
-            contain_failures=contain_failures,
-        )
+        if parent is not None:
+            drive = parent._drive
+        else:
+            watch = HandlerWatch(Observers.of(observers), slow_handler_ms)
+            drive = Drive(pace or Pace(max_block_ms), watch)
+        super().__init__(name, drive, parent, _classes(exports), contain_failures=contain_failures)
         self._root: Bus = parent._root if parent else self
         self._draining = False
         self._drained: anyio.Event | None = None  # made only when somebody waits
@@ -160,7 +163,7 @@ class Bus(Dispatcher):
     @property
     def must_rest(self) -> bool:
         """Whether it is time for a process to yield, so that the host's event loop can run."""
-        return self._drive.must_rest
+        return self._drive.pace.is_over
 
     def reaches_others(
         self, types: Iterable[type[Event]], own: Collection[Subscription] = ()
@@ -299,6 +302,20 @@ class Bus(Dispatcher):
         self._change(lambda: self._table.add(subscription))
         return EventStream(subscription, queue)
 
+    def observe(self, observer: EventObserver) -> None:
+        """Show an observer the events of this whole bus, each once, where it is published.
+
+        It sees what tracers see, and like them makes nothing go another way. While it must wait,
+        drains of the bus do; see `release_observers`.
+        """
+        self._check_usable()
+        self._drive.observers.append(observer)
+        self._root._forget_routes()
+
+    def release_observers(self) -> None:
+        """Wait for observers no more, since the bus is coming to its end."""
+        self._drive.waits_for_observers = False
+
     # -- scopes -----------------------------------------------------------------------------------
 
     def scope(self, name: str, *, exports: EventTypes = (), contain_failures: bool = False) -> Bus:
@@ -359,7 +376,7 @@ class Bus(Dispatcher):
             await anyio.lowlevel.checkpoint()
         drive = self._drive
         drive.cancelled_before = cancellations()
-        await drive.keep_pace()
+        await drive.pace.keep()
         while not self._idle or drive.mail_waits:
             if drive.mailboxes:
                 await self._drain_with_workers()
@@ -423,12 +440,6 @@ class Bus(Dispatcher):
 
 def _classes(types: EventTypes) -> tuple[type[Event], ...]:
     return (types,) if isinstance(types, type) else tuple(types)
-
-
-def _drive(
-    max_block_ms: float, observers: Iterable[Observer] | Observers, slow_handler_ms: float | None
-) -> Drive:
-    return Drive(max_block_ms, HandlerWatch(Observers.of(observers), slow_handler_ms))
 
 
 def _observed_elsewhere(_: Event) -> None:

@@ -44,7 +44,9 @@ class Dispatcher(Scope):
                 self._advance()
             else:
                 return
-            await self._drive.keep_pace()
+            await self._drive.pace.keep()
+            if self._drive.observers:
+                await self._drive.wait_for_observers()
 
     def _run_plain(self) -> bool:
         """Deliver the events at the head of the queue that need plain calls and nothing else.
@@ -146,6 +148,8 @@ class Dispatcher(Scope):
             self._parent._push(Exported(event, self), count, source, self._parent.cause)
         for recorder in route.recorders:
             self._record(recorder, envelope)
+        if route.observers and origin is None and cause != FROM_ABOVE:  # it was published here
+            self._tell_observers(route, envelope)
         if not route.plain:
             await self._continue(self._delivery)
             return
@@ -154,7 +158,7 @@ class Dispatcher(Scope):
         route.paced(quick=self._drive.look())
 
     async def _continue(self, delivery: Delivery) -> None:
-        envelope, drive = delivery.envelope, self._drive
+        envelope, drive, pace = delivery.envelope, self._drive, self._drive.pace
         alone = () if is_block(envelope.event) else ((0, envelope.event),)
         while delivery.position < len(delivery.targets):
             target = delivery.targets[delivery.position]
@@ -167,8 +171,8 @@ class Dispatcher(Scope):
                     if work is not None:
                         await work
                     delivery.row += 1
-                    if monotonic() >= drive.deadline:  # keep_pace() each time would cost more
-                        await drive.rest()
+                    if monotonic() >= pace.deadline:  # keep() each time would cost more
+                        await pace.rest()
             else:
                 await self._pass_down(target, envelope.seq)
                 if drive.lacks_workers:
@@ -184,9 +188,15 @@ class Dispatcher(Scope):
             name = event_name(event_class(envelope.event))
             self._fail(type(recorder).__qualname__, name, envelope.seq, error)
 
+    def _tell_observers(self, route: Route, envelope: Envelope) -> None:
+        for observer in route.observers:
+            observer.observe(self.name, envelope)
+
     def _show(self, envelope: Envelope, cls: type[Event]) -> None:
         """Show an event that goes to no handler to the tracers; see `Bus.record`."""
-        for recorder in self._table.route(cls).recorders:
+        route = self._table.route(cls)
+        self._tell_observers(route, envelope)
+        for recorder in route.recorders:
             try:
                 recorder.record(envelope)
             except CATCHABLE as error:
@@ -195,8 +205,10 @@ class Dispatcher(Scope):
 
     def _record_batch(self, batch: Batch, first: int, cause: int) -> None:
         """Show a batch to the tracers, as a whole to those that take it so."""
-        found = (self._table.route(block.cls).recorders for block in batch.blocks)
-        for recorder in dict.fromkeys(chain.from_iterable(found)):
+        routes = [self._table.route(block.cls) for block in batch.blocks]
+        for observer in dict.fromkeys(chain.from_iterable(it.observers for it in routes)):
+            observer.observe_batch(self.name, batch, first, cause)
+        for recorder in dict.fromkeys(chain.from_iterable(it.recorders for it in routes)):
             try:
                 if isinstance(recorder, BatchRecorder):
                     recorder.record_batch(batch, first, cause)
@@ -296,10 +308,10 @@ class Dispatcher(Scope):
 
     async def work_off(self, subscription: Subscription, queue: BoundedQueue) -> None:
         """Handle what is in a mailbox, one item at a time, until it is empty."""
-        drive = self._drive
+        pace = self._drive.pace
         while True:
-            if monotonic() >= drive.deadline:
-                await drive.rest()
+            if monotonic() >= pace.deadline:
+                await pace.rest()
             envelope = queue.take()
             if envelope is None:
                 return

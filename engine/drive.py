@@ -8,10 +8,11 @@ from time import monotonic
 from typing import Protocol
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from admf.engine.handler_watch import HandlerWatch
+from admf.engine.observation import EventObserver
+from admf.engine.pace import Pace
 from admf.engine.queues import BoundedQueue
 from admf.engine.subscription import Subscription
 
@@ -30,71 +31,59 @@ class Drive:
     """What a bus and all scopes below it share while they drain: the pace, and mailbox workers.
 
     Args:
-        max_block_ms: Longest time the dispatch loop runs without letting the host's loop run.
+        pace: Says when to let the host's loop run. The drain and its workers take turns by it.
         watch: Is told of handlers that fail, and times them if they are to be timed.
 
     Attributes:
         cancelled_before: Native cancellations of the draining task that lie before the drain.
-        deadline: Time on the monotonic clock, in seconds, at which the loop has to yield.
+        pace: See above.
+        observers: Those who look on at all scopes.
+        waits_for_observers: Whether the drain goes on only when each has room.
         mailboxes: Every subscription with a mailbox: its scope and its queue.
         progress: Set when a drain that waits for its workers should look again.
     """
 
     __slots__ = (
         "_looked",
-        "_turnstile",
         "_workers",
         "cancelled_before",
-        "deadline",
         "mailboxes",
-        "max_block_s",
+        "observers",
+        "pace",
         "progress",
+        "waits_for_observers",
         "watch",
     )
 
-    def __init__(self, max_block_ms: float, watch: HandlerWatch) -> None:
+    def __init__(self, pace: Pace, watch: HandlerWatch) -> None:
+        self.pace = pace
         self.watch = watch
-        self.max_block_s = max_block_ms / 1000
         self.cancelled_before = 0
-        self.deadline = 0.0
         self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
+        self.observers: list[EventObserver] = []
+        self.waits_for_observers = True
         self.progress = anyio.Event()
         self._looked = 0.0
-        self._turnstile = anyio.Lock(fast_acquire=True)
         self._workers: TaskGroup | None = None
 
     # -- pace --------------------------------------------------------------------
-
-    async def keep_pace(self) -> None:
-        """Yield to the event loop if it is time."""
-        if self.must_rest:
-            await self.rest()
-
-    async def rest(self) -> None:
-        """Yield to the event loop, and wait for a turn of its own.
-
-        The drain and its workers take turns: if each had its own time in one round of the event
-        loop, the host would have to wait for their sum.
-        """
-        async with self._turnstile:
-            await anyio.lowlevel.checkpoint()
-            self.deadline = monotonic() + self.max_block_s
-
-    @property
-    def must_rest(self) -> bool:
-        """Whether it is time to yield to the event loop; looks at the clock."""
-        return monotonic() >= self.deadline
 
     def look(self) -> bool:
         """Look at the clock, and return whether the time since the last look was short."""
         now = monotonic()
         took, self._looked = now - self._looked, now
-        return took < self.max_block_s / 8
+        return took < self.pace.max_block_s / 8
 
     @property
     def time_is_up(self) -> bool:
         """Whether the last look found that it is time to yield."""
-        return self._looked >= self.deadline
+        return self._looked >= self.pace.deadline
+
+    async def wait_for_observers(self) -> None:
+        """Wait until every observer has room, unless nobody is to be waited for any more."""
+        for observer in tuple(self.observers):
+            if self.waits_for_observers and observer.must_wait:
+                await observer.wait_for_room()
 
     # -- mailboxes --------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from weakref import WeakSet
 from admf.engine.clock import Clock, SimulatedClock
 from admf.engine.memory_guard import MemoryGuard
 from admf.engine.observing import Observer, Observers
+from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.teardown import Deadlines
@@ -31,6 +32,7 @@ class LifecycleManager:
         memory: Looks after the memory of windows with ``results_storage: auto``.
         observers: Are told of each window, its flush, and its handlers where they fail or are slow.
         slow_handler_ms: Report handlers that take longer; None times none of them.
+        pace: Shared with other windows of the event loop; each has its own if not given.
 
     Raises:
         ValueError: ``flushes_at_once`` is less than 1.
@@ -47,6 +49,7 @@ class LifecycleManager:
         memory: MemoryGuard | None = None,
         observers: Iterable[Observer] | Observers = (),
         slow_handler_ms: float | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if flushes_at_once < 1:
             raise ValueError(f"flushes_at_once must be at least 1, got {flushes_at_once}")
@@ -58,6 +61,7 @@ class LifecycleManager:
         self._memory = memory
         self._observers = Observers.of(observers)
         self._slow_handler_ms = slow_handler_ms
+        self._pace = pace
         self._windows: WeakSet[ExecutionWindow] = WeakSet()
 
     def window(self, spec: WindowSpec, results: WindowResults) -> ExecutionWindow:
@@ -78,6 +82,7 @@ class LifecycleManager:
             memory=self._memory,
             observers=self._observers,
             slow_handler_ms=self._slow_handler_ms,
+            pace=self._pace,
         )
         self._windows.add(window)
         return window

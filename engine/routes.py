@@ -11,6 +11,7 @@ from admf.engine.batch import Batch
 from admf.engine.block import is_block
 from admf.engine.bus_counts import Accounts, Deliveries, SubscriberKind
 from admf.engine.events import Envelope, Event, Published
+from admf.engine.observation import EventObserver
 from admf.engine.subscription import Handler, Subscription
 
 __all__ = ["BatchRecorder", "Recorder", "Route", "RoutingTable", "matches"]
@@ -55,7 +56,7 @@ class Route:
 
     Attributes:
         calls: Handlers to call one after the other, when nothing but that is to be done.
-        plain: Whether that is so: no tracer, no export, no key, mailbox, block or async handler.
+        plain: Whether that is so: no tracer, observer, export, key, mailbox, block, async handler.
         delivered: Events handed to all of ``calls`` and not yet in the subscriptions' accounts.
         stride: How many events ``calls`` may take in a row without a look at the clock; 0 as long
             as they are not known to be quick.
@@ -69,6 +70,7 @@ class Route:
         "calls",
         "delivered",
         "exported",
+        "observers",
         "plain",
         "recorders",
         "stride",
@@ -82,6 +84,7 @@ class Route:
         recorders: Iterable[Recorder],
         *,
         exported: bool,
+        observers: Iterable[EventObserver] = (),
     ) -> None:
         self._key_field = cls.key_field
         self.subscriptions = tuple(
@@ -90,10 +93,11 @@ class Route:
             if matches(cls, item.types) and (item.key is None or cls.key_field is not None)
         )
         self.recorders = tuple(item for item in recorders if matches(cls, item.types))
+        self.observers = tuple(item for item in observers if matches(cls, item.types))
         self.exported = exported
         self._by_key, self._keyless = _by_key(self.subscriptions)
         special = any(not item.is_plain for item in self.subscriptions)
-        self.plain = not (special or self.recorders or exported)
+        self.plain = not (special or self.recorders or self.observers or exported)
         handlers = [item.handler for item in self.subscriptions]
         self.calls = _distinct(handlers) if self.plain else ()
         self.delivered = 0
@@ -137,11 +141,15 @@ class RoutingTable:
 
     Args:
         exports: Event classes that go up to the parent scope as well, subclasses included.
+        observers: Those who look on, at this scope and the others of the bus.
     """
 
-    def __init__(self, exports: tuple[type[Event], ...]) -> None:
+    def __init__(
+        self, exports: tuple[type[Event], ...], observers: Iterable[EventObserver] = ()
+    ) -> None:
         self._routes: dict[type[object], Route] = {}  # until the table changes
         self._exports = exports
+        self._observers = observers
         self._subscriptions: dict[Subscription, None] = {}
         self._recorders: list[Recorder] = []
         self._accounts = Accounts()
@@ -162,7 +170,13 @@ class RoutingTable:
             if not issubclass(cls, Event):
                 raise TypeError("only events and blocks of events can be published")
             exported = issubclass(cls, self._exports)
-            route = Route(cls, self._subscriptions, self._recorders, exported=exported)
+            route = Route(
+                cls,
+                self._subscriptions,
+                self._recorders,
+                exported=exported,
+                observers=self._observers,
+            )
             self._routes[cls] = route
         return route
 

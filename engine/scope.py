@@ -44,7 +44,7 @@ class Scope(ABC):
         self._append: Callable[[QueueItem], None] = self._queue.append
         self._published = 0
         self._seq: int = 0
-        self._table = RoutingTable(exports if parent is not None else ())
+        self._table = RoutingTable(exports if parent is not None else (), drive.observers)
         self._parent = parent
         self._contains_failures = contain_failures
         self._children: list[Scope] = []
@@ -158,6 +158,12 @@ class Scope(ABC):
         for child in tuple(self._children):
             child._end()
             self._disown(child)
+
+    def _forget_routes(self) -> None:
+        """Work out anew whom events reach, in this scope and those below it."""
+        self._table.forget_routes()
+        for child in self._children:
+            child._forget_routes()
 
     def _disown(self, child: Scope) -> None:
         if child in self._children:

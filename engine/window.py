@@ -13,12 +13,13 @@ import msgspec
 
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock
-from admf.engine.container import Container, ContainerState, Status
+from admf.engine.container import Container, ContainerState, Status, WriteDocument
 from admf.engine.errors import StateError, WindowError
 from admf.engine.events import WindowEnd, WindowStart
 from admf.engine.failures import combine, describe_all, ungroup
 from admf.engine.memory_guard import MemoryGuard
 from admf.engine.observing import Observers
+from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.shielding import Joinable, finish
@@ -52,6 +53,7 @@ class ExecutionWindow:
         memory: Looks after the memory of a window with ``results_storage: auto``.
         observers: Are told of the window, its flush, and its handlers where they fail or are slow.
         slow_handler_ms: See `Bus`.
+        pace: Shared with other windows of the event loop, so that they take turns.
 
     Attributes:
         bus: The window's root bus.
@@ -69,14 +71,19 @@ class ExecutionWindow:
         deadlines: Deadlines,
         flushes_at_once: int,
         memory: MemoryGuard | None = None,
+        pace: Pace | None = None,
         observers: Observers | None = None,
         slow_handler_ms: float | None = None,
     ) -> None:
         self.spec = spec
         self.results = results
+        self._pace = pace or Pace()
         observers = observers or Observers()
         self.bus = Bus(
-            spec.window_id or spec.phase_name, observers=observers, slow_handler_ms=slow_handler_ms
+            spec.window_id or spec.phase_name,
+            pace=self._pace,
+            observers=observers,
+            slow_handler_ms=slow_handler_ms,
         )
         self.summary: WindowSummary | None = None
         self._registry = registry
@@ -134,10 +141,12 @@ class ExecutionWindow:
         try:
             if self._memory is not None:
                 await self._memory.admit(self)
+            await self._pace.keep()
             self._watch.opened(self)
             with self._watch.within():
                 self._build()
                 for container in self._containers:
+                    await self._pace.keep()
                     await container.start()
         except BaseException as error:
             await self.aclose(error)
@@ -316,6 +325,7 @@ class ExecutionWindow:
             await self._run_over.wait()
 
     async def _drain(self) -> None:
+        self.bus.release_observers()
         await self._teardown.attempt("drain", "the bus", self._drain_bus)
 
     async def _drain_bus(self) -> None:
@@ -340,10 +350,14 @@ class ExecutionWindow:
             container.outcome = status
         write = self.results.write_container
         left = await self._those_that_take_time("flush")
-        flushes = {_name(container): self._watch.flush_of(container, write) for container in left}
+        flushes = {_name(it): partial(self._flush_one, it, write) for it in left}
         with self._watch.flushing(len(flushes)):
             await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
             self._watch.flushed(self._teardown.error("flush", name) for name in flushes)
+
+    async def _flush_one(self, container: Container, write: WriteDocument) -> None:
+        await self._pace.keep()
+        await self._watch.flush(container, write)
 
     async def _commit(self) -> None:
         self._fail_those_that_failed_to("flush")
@@ -357,6 +371,7 @@ class ExecutionWindow:
         self.summary = self._summarise()
 
     async def _add_report(self, report: Report) -> None:
+        await self._pace.keep()
         self._report.update(await report(self.results))
 
     async def _write_record(self) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -60,25 +59,22 @@ class WindowWatch:
         with self._observers.activity("flush", "flush", {"containers": containers}) as self._flush:
             yield
 
-    def flush_of(self, container: Container, write: WriteDocument) -> Callable[[], Awaitable[None]]:
-        """Return what flushes a container, and tells how long it took."""
+    async def flush(self, container: Container, write: WriteDocument) -> None:
+        """Flush a container, and tell how long it took."""
         if self._window is None:
-            return partial(container.flush, write)
-
-        async def flush() -> None:
-            start = perf_counter()
-            error: BaseException | None = None
-            try:
-                await container.flush(write)
-            except BaseException as failure:
-                error = failure
-                raise
-            finally:
-                seconds = perf_counter() - start
-                it = ContainerFlush(container.id, container.role, seconds, error, self._flush)
-                self._observers.tell("container_flushed", it)
-
-        return flush
+            await container.flush(write)
+            return
+        start = perf_counter()
+        error: BaseException | None = None
+        try:
+            await container.flush(write)
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            seconds = perf_counter() - start
+            it = ContainerFlush(container.id, container.role, seconds, error, self._flush)
+            self._observers.tell("container_flushed", it)
 
     def flushed(self, errors: Iterable[Exception | None]) -> None:
         """Say how the flush has gone, before it ends; None stands for one that succeeded."""

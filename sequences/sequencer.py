@@ -71,7 +71,11 @@ class Sequencer:
             ConfigError: They do not, or the phase names unknown plug-ins.
             DataError: The data cannot be used, or is too short for a window.
         """
-        data = await to_thread.run_sync(self._market_data, phase)
+        return await to_thread.run_sync(self._prepare, phase)
+
+    def _prepare(self, phase: ResolvedPhase) -> MarketData:
+        data = self._market_data(phase)
+        _ = data.fingerprint  # which takes time, and is remembered
         sequence = sequence_of(self._registry, phase.sequence)
         space_of(phase.settings)
         Judge(phase.settings)

@@ -60,7 +60,7 @@ async def test_a_latency_counts_from_when_an_event_was_due(
 
     def clock() -> int:
         nonlocal now
-        now += 1
+        now += 1_000
         return now
 
     @asynccontextmanager

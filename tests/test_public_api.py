@@ -57,11 +57,11 @@ def test_a_package_only_re_exports(name: str) -> None:
         assert getattr(value, "__module__", name) != name or not callable(value)
 
 
-def test_the_top_level_names_are_those_of_the_runner() -> None:
-    from admf.workflows import runner
+def test_the_top_level_names_are_those_that_a_host_needs() -> None:
+    from admf import workflows
 
-    assert admf.__all__ == ["Runner", "run", "run_async"]
-    assert all(getattr(admf, name) is getattr(runner, name) for name in admf.__all__)
+    assert admf.__all__ == ["Run", "RunProgress", "RunResult", "Runner", "run", "run_async"]
+    assert all(getattr(admf, name) is getattr(workflows, name) for name in admf.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = admf.nonsense
 

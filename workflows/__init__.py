@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from admf.workflows.experiment import Experiment
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
-from admf.workflows.outcome import PhaseData, PhaseResult, PhaseSummary, Progress, RunResult
+from admf.workflows.outcome import PhaseData, PhaseResult, PhaseSummary, RunResult
+from admf.workflows.progress import RunProgress
 from admf.workflows.run import Run
-from admf.workflows.runner import Runner, run, run_async
+from admf.workflows.runner import Runner
+from admf.workflows.scripting import run, run_async
 from admf.workflows.standard_phases import StandardPhaseConfigs
 from admf.workflows.workflow import BranchingWorkflow, IteratingWorkflow, Workflow
 
@@ -18,8 +20,8 @@ __all__ = [
     "PhaseData",
     "PhaseResult",
     "PhaseSummary",
-    "Progress",
     "Run",
+    "RunProgress",
     "RunResult",
     "Runner",
     "StandardPhaseConfigs",

@@ -9,7 +9,7 @@ import msgspec
 
 from admf.engine.container import Status
 
-__all__ = ["PhaseData", "PhaseResult", "PhaseSummary", "Progress", "RunResult"]
+__all__ = ["PhaseData", "PhaseResult", "PhaseSummary", "RunResult"]
 
 
 class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,23 +97,3 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything failed, be it a single lane."""
         phases = self.phases.values()
         return any(not it.success or (it.summary and it.summary.failed) for it in phases)
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a run is.
-
-    Args:
-        phase: Name of the phase that runs.
-        window_id: The execution window that runs; empty if it is the phase's only one.
-        bars_done: Bars of the window that were handled.
-        bars_total: Bars of the window.
-        lanes: Lanes that handle them.
-        windows_done: Execution windows of the phase that are over.
-    """
-
-    phase: str
-    window_id: str
-    bars_done: int
-    bars_total: int
-    lanes: int
-    windows_done: int = 0

@@ -16,7 +16,7 @@ from admf.engine.events import WindowEnd
 from admf.engine.summary import WindowSummary
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
-from admf.workflows.outcome import Progress
+from admf.workflows.progress import RunProgress
 
 __all__ = ["PhaseWatch"]
 
@@ -30,6 +30,7 @@ class PhaseWatch:
         name: Of the phase, for progress.
         data: Its market data.
         on_progress: Called as bars are handled.
+        on_window: Called with each window of this process before it starts, and the name.
 
     Attributes:
         windows: Execution windows that are over.
@@ -46,7 +47,8 @@ class PhaseWatch:
         self,
         name: str,
         data: MarketData,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
+        on_window: Callable[[str, ExecutionWindow], None] | None = None,
     ) -> None:
         self.windows = 0
         self.completed = 0
@@ -59,9 +61,12 @@ class PhaseWatch:
         self._name = name
         self._data = data
         self._on_progress = on_progress
+        self._on_window = on_window
 
     def opened(self, window: ExecutionWindow) -> None:
         """Report the bars that the window has handled, block by block."""
+        if self._on_window is not None:
+            self._on_window(self._name, window)
         tell, done = self.watch(window.spec), 0
         if tell is None:
             return
@@ -85,7 +90,7 @@ class PhaseWatch:
         report, lanes, total = self._on_progress, len(config.lanes), self._bars(config)
 
         def tell(done: int) -> None:
-            report(Progress(self._name, spec.window_id, done, total, lanes, self.windows))
+            report(RunProgress(self._name, spec.window_id, done, total, lanes, self.windows))
 
         return tell
 

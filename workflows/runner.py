@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import anyio
+import anyio.lowlevel
 
-from admf.containers.catalog import DataCatalog, UserModules
-from admf.engine.lifecycle import LifecycleManager
+from admf.engine.clock import Clock, WallClock
+from admf.engine.errors import ConfigError, StateError
 from admf.engine.memory import MemoryProbe
-from admf.engine.memory_guard import MemoryGuard
+from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.storage import LocalStorage, Storage
-from admf.engine.topology import Resources
-from admf.sequences.executor import InlineExecutor
 from admf.sequences.phase import ResolvedPhase
-from admf.sequences.sequencer import Sequencer
-from admf.workflows.experiment import Experiment
-from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
-from admf.workflows.outcome import Progress, RunResult
-from admf.workflows.plugins import installed_plugins, known_events
-from admf.workflows.resolution import loaded_from_experiment, resolve_phases
-from admf.workflows.run import Existing, Run, RunExecutor
-from admf.workflows.study import Plan
-from admf.workflows.user_code import code_digests
-from admf.workflows.versions import installed_versions
-from admf.workflows.vocabulary import Vocabulary, vocabulary_of
-from admf.workflows.workers import ProcessExecutor, usable_cores
+from admf.workflows.loading import LoadedExperiment
+from admf.workflows.outcome import RunResult
+from admf.workflows.plugins import installed_plugins
+from admf.workflows.preparation import ExperimentSource, Preparation
+from admf.workflows.progress import RunProgress
+from admf.workflows.resolution import resolve_phases
+from admf.workflows.run import Run
+from admf.workflows.run_execution import Existing, RunExecution
+from admf.workflows.run_queue import RunQueue
+from admf.workflows.workers import usable_cores
 
-__all__ = ["ExperimentSource", "Runner", "Workers", "run", "run_async"]
+__all__ = ["Runner", "Workers"]
 
 _SECONDS_HERE = 1.0
 """What short studies take in all; to start workers for them would not pay."""
@@ -40,12 +38,14 @@ _SECONDS_HERE = 1.0
 Workers: TypeAlias = "int | Literal['auto']"
 """How many processes run windows side by side."""
 
-ExperimentSource: TypeAlias = "str | os.PathLike[str] | Mapping[str, object] | LoadedExperiment"
-"""A file, a mapping with the same fields, or an experiment that was loaded before."""
-
 
 class Runner:
     """Runs experiments, one after the other or side by side, in the caller's event loop.
+
+    `run` runs one and waits for it. `submit` needs a runner that is open, by ``async with`` or by
+    `start` and `aclose`, and returns at once. Closing cancels what still runs and waits until its
+    results are written; so wait for those that are to come to their end before. Runs share nothing
+    but the loop, in which they take turns.
 
     Args:
         results_root: Folder below which each run has its own.
@@ -61,10 +61,14 @@ class Runner:
         workers: Processes that run windows side by side, where there are such; ``auto`` takes as
             many as there are cores, once a study has taken a second. With 1, all windows run in the
             caller's process and event loop.
+        max_runs: Runs that were submitted and are at work at once; others wait for their turn.
+        kept_runs: Runs that are over and still stand in `runs`.
+        max_block_ms: Longest time that all runs together hold the event loop.
+        clock: Tells how fast runs are; the machine's own by default.
 
     Raises:
-        ValueError: Results are to be replaced and to be continued; or several workers are to use a
-            ``registry``, although they see only what is installed.
+        ValueError: ``max_runs`` is less than 1; or results are to be replaced and to be continued;
+            or several workers are to use a ``registry``, although they see only what is installed.
     """
 
     def __init__(
@@ -79,16 +83,31 @@ class Runner:
         storage: Storage | None = None,
         memory: MemoryProbe | None = None,
         workers: Workers = 1,
+        max_runs: int = 4,
+        kept_runs: int = 100,
+        max_block_ms: float = 5.0,
+        clock: Clock | None = None,
     ) -> None:
-        self._workers = _checked_workers(workers, own_plugins=registry is not None)
-        self._seconds_here = _SECONDS_HERE if workers == "auto" else 0.0
+        if max_runs < 1:
+            raise ValueError(f"max_runs must be at least 1, got {max_runs}")
         self.registry = registry or installed_plugins()
-        self._storage = storage or LocalStorage(results_root)
         self._existing: Existing = _existing(
             overwrite=overwrite, resume=resume, allow_changed=allow_changed
         )
-        self._catalog = DataCatalog(frames)
-        self._memory = memory
+        self._preparation = Preparation(
+            self.registry,
+            storage or LocalStorage(results_root),
+            Pace(max_block_ms),
+            clock or WallClock(),
+            frames=frames,
+            memory=memory,
+            workers=_checked_workers(workers, own_plugins=registry is not None),
+            seconds_here=_SECONDS_HERE if workers == "auto" else 0.0,
+            one_by_one=anyio.CapacityLimiter(1),
+        )
+        self._queue = RunQueue(max_runs, kept_runs)
+        self._numbers = itertools.count(1)
+        self._is_open: bool | None = None  # until it was open
 
     def load(
         self,
@@ -108,14 +127,7 @@ class Runner:
         Raises:
             ConfigError: With every mistake that was found.
         """
-        if isinstance(experiment, LoadedExperiment):
-            return experiment
-        vocabulary = self._vocabulary()
-        if isinstance(experiment, Mapping):
-            return experiment_from_mapping(
-                experiment, overrides, vocabulary=vocabulary, folder=folder
-            )
-        return load_experiment(experiment, overrides, vocabulary=vocabulary)
+        return self._preparation.load(experiment, overrides, folder)
 
     def phases(self, loaded: LoadedExperiment) -> tuple[ResolvedPhase, ...]:
         """Return what an experiment would run, in order, every setting decided.
@@ -125,50 +137,21 @@ class Runner:
         """
         return resolve_phases(loaded, loaded.workflow)
 
-    async def prepare(self, experiment: ExperimentSource) -> Run:
+    async def prepare(self, experiment: ExperimentSource) -> RunExecution:
         """Check an experiment and read its data, and return the run, which is yet to be executed.
 
         Raises:
             ConfigError: The experiment has mistakes.
             DataError: The data cannot be used.
         """
-        loaded = self.load(experiment)
-        resources = Resources(self._catalog, UserModules(loaded.folder))
-        memory = MemoryGuard(self._storage, self._memory)
-        lifecycle = LifecycleManager(registry=self.registry, resources=resources, memory=memory)
-        executor = self._executor(InlineExecutor(lifecycle), loaded.folder)
-        sequencer = Sequencer(self.registry, executor, self._catalog)
-
-        async def make_plan(following: Experiment) -> Plan:
-            further = loaded_from_experiment(following, loaded)
-            return await self._plan(further, sequencer)
-
-        return Run(
-            await self._plan(loaded, sequencer),
-            make_plan,
-            sequencer=sequencer,
-            executor=executor,
-            memory=memory,
-            storage=self._storage,
-            existing=self._existing,
-        )
-
-    def _executor(self, inline: InlineExecutor, modules: Path | None) -> RunExecutor:
-        if self._workers == 1:
-            return inline
-        return ProcessExecutor(
-            inline,
-            workers=self._workers,
-            catalog=self._catalog,
-            modules=modules,
-            after=self._seconds_here,
-        )
+        loaded = await self._preparation.load_in_thread(experiment, (), None)
+        return await self._preparation.prepare(loaded, self._existing)
 
     async def run(
         self,
         experiment: ExperimentSource,
         *,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> RunResult:
         """Run an experiment to its end.
 
@@ -180,87 +163,104 @@ class Runner:
         run = await self.prepare(experiment)
         return await run.execute(on_progress)
 
-    def _vocabulary(self) -> Vocabulary:
-        return vocabulary_of(self.registry, known_events())
+    # -- a host's runs ------------------------------------------------------------------------
 
-    async def _plan(self, loaded: LoadedExperiment, sequencer: Sequencer) -> Plan:
-        """Decide every setting and read the data, before anything is written anywhere."""
-        workflow = loaded.workflow
-        phases = resolve_phases(loaded, workflow)
-        data = {phase.name: await sequencer.prepare(phase) for phase in phases}
-        name = loaded.experiment.workflow
-        code = code_digests(phases, name, workflow, registry=self.registry, folder=loaded.folder)
-        return Plan(loaded, workflow, phases, data, code, installed_versions(phases))
+    async def start(self) -> None:
+        """Open the runner, for hosts that cannot nest; `aclose` closes it.
 
+        Raises:
+            StateError: It is open, or was.
+        """
+        if self._is_open is not None:
+            raise StateError("a runner is opened once; make another one")
+        self._is_open = True
 
-async def run_async(
-    experiment: ExperimentSource,
-    *,
-    overrides: Iterable[str] = (),
-    results_root: str | os.PathLike[str] = "results",
-    overwrite: bool = False,
-    resume: bool = False,
-    allow_changed: bool = False,
-    frames: Mapping[str, Any] | None = None,
-    workers: Workers = 1,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> RunResult:
-    """Run an experiment in the caller's event loop, as in a notebook.
+    async def aclose(self) -> None:
+        """Cancel what still runs, and wait until its results are written.
 
-    Args:
-        experiment: A file, or a mapping with the same fields.
-        overrides: ``a.b=value`` each, as ``--set`` takes them.
-        results_root: Folder below which the run has its own.
-        overwrite: Replace results that an earlier run left there.
-        resume: Go on from such results; see `Runner`.
-        allow_changed: Go on even if something has changed since; see `Runner`.
-        frames: Data frames by symbol, for experiments with ``source: frames``.
-        workers: Processes that run windows side by side; see `Runner`.
-        on_progress: Called as bars are handled.
+        Any task may call it, and again: all wait for the end. A cancellation of the caller waits
+        for it as well.
+        """
+        self._is_open = False
+        await self._queue.aclose()
+        await anyio.lowlevel.checkpoint_if_cancelled()
 
-    Raises:
-        ConfigError: The experiment has mistakes; every one is named.
-        DataError: The data cannot be used.
-        StorageError: Results cannot be written.
-    """
-    runner = Runner(
-        results_root=results_root,
-        overwrite=overwrite,
-        resume=resume,
-        allow_changed=allow_changed,
-        frames=frames,
-        workers=workers,
-    )
-    return await runner.run(runner.load(experiment, overrides), on_progress=on_progress)
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
 
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
-def run(
-    experiment: ExperimentSource,
-    *,
-    overrides: Iterable[str] = (),
-    results_root: str | os.PathLike[str] = "results",
-    overwrite: bool = False,
-    resume: bool = False,
-    allow_changed: bool = False,
-    frames: Mapping[str, Any] | None = None,
-    workers: Workers = 1,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> RunResult:
-    """Run an experiment and wait for it, as in a script; see `run_async`."""
-    return anyio.run(
-        partial(
-            run_async,
-            experiment,
-            overrides=overrides,
-            results_root=results_root,
-            overwrite=overwrite,
-            resume=resume,
-            allow_changed=allow_changed,
-            frames=frames,
-            workers=workers,
-            on_progress=on_progress,
-        )
-    )
+    @asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
+        """Open the runner for as long as an ASGI application lives: ``lifespan=runner.lifespan``.
+
+        The lifespan of an application that is mounted in another is not run; its host enters it.
+        """
+        async with self:
+            yield
+
+    async def submit(
+        self,
+        experiment: ExperimentSource,
+        overrides: Iterable[str] = (),
+        *,
+        folder: Path | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        allow_changed: bool = False,
+    ) -> Run:
+        """Check an experiment, read its data and have it run; return without waiting for its end.
+
+        Runs begin in the order of these calls.
+
+        Args:
+            experiment: The experiment.
+            overrides: ``a.b=value`` each.
+            folder: What relative paths in a mapping are relative to.
+            overwrite: As for `Runner`, for this run; with ``resume`` and ``allow_changed`` as well,
+                each that is not given is the runner's.
+            resume: See ``overwrite``.
+            allow_changed: See ``overwrite``.
+
+        Raises:
+            ConfigError: The experiment has mistakes.
+            DataError: The data cannot be used.
+            StateError: The runner is not open.
+        """
+        self._check_open()
+        number = next(self._numbers)
+        asked = _existing(overwrite=overwrite, resume=resume, allow_changed=allow_changed)
+        existing = self._existing if asked == "refuse" else asked
+        load = self._preparation.load_in_thread
+        loaded = await load(experiment, tuple(overrides), folder, ahead=True)
+        try:
+            execution = await self._preparation.prepare(loaded, existing)
+        except ConfigError as error:
+            raise loaded.located(error) from error
+        self._check_open()
+        run = Run(execution)
+        self._queue.add(number, run)
+        return run
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that were submitted, the newest last; of those that are over the latest."""
+        return self._queue.runs
+
+    def find(self, run_id: str) -> Run | None:
+        """Return the latest run of this id; None if there is none."""
+        return next((run for run in reversed(self.runs) if run.run_id == run_id), None)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            is_closed = self._is_open is False
+            raise StateError(
+                "the runner is closed"
+                if is_closed
+                else "the runner is not open: use it as 'async with', or call start()"
+            )
 
 
 def _checked_workers(workers: Workers, *, own_plugins: bool) -> int:

@@ -14,13 +14,15 @@ from admf.engine.errors import AdmfError, ConfigError, StorageError
 from admf.engine.held import HeldStorage
 from admf.engine.memory_guard import MemoryGuard
 from admf.engine.results import ResultStore
+from admf.engine.window import ExecutionWindow
 from admf.sequences.phase import ResolvedPhase
 from admf.sequences.sequencer import PhaseEnd, Sequencer
 from admf.workflows.inputs import with_inputs
 from admf.workflows.loading import LoadedExperiment
-from admf.workflows.outcome import PhaseData, PhaseResult, Progress
+from admf.workflows.outcome import PhaseData, PhaseResult
 from admf.workflows.phase_results import found_nothing, namespace_of, phase_data, summary_of
 from admf.workflows.phase_watch import PhaseWatch
+from admf.workflows.progress import RunProgress
 from admf.workflows.references import condition_holds
 from admf.workflows.workflow import Workflow
 
@@ -59,6 +61,7 @@ class Study:
         folder: Path of the study in the run, for what is kept in memory.
         prefix: Put before the names of phases when they are reported.
         on_progress: Called as bars are handled.
+        on_window: Called with each phase and window before the window starts.
         kept: Phases whose completed windows are taken as an earlier run left them.
 
     Attributes:
@@ -74,7 +77,8 @@ class Study:
         memory: MemoryGuard,
         folder: str,
         prefix: str = "",
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
+        on_window: Callable[[str, ExecutionWindow], None] | None = None,
         kept: Container[str] = (),
     ) -> None:
         self.results: dict[str, PhaseResult] = {}
@@ -87,6 +91,7 @@ class Study:
         self._tiered_store = ResultStore(memory.storage, folder)
         self._prefix = prefix
         self._on_progress = on_progress
+        self._on_window = on_window
         self._kept = kept
         self._outcomes: dict[str, dict[str, Any]] = {}
 
@@ -118,7 +123,10 @@ class Study:
             self.results[phase.name] = unmet
             return
         watch = PhaseWatch(
-            f"{self._prefix}{phase.name}", self._plan.data[phase.name], self._on_progress
+            f"{self._prefix}{phase.name}",
+            self._plan.data[phase.name],
+            self._on_progress,
+            self._on_window,
         )
         end: PhaseEnd | None = None
         try:

@@ -9,15 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from admf.workflows.runner import Runner, run, run_async
+    from admf.workflows.outcome import RunResult
+    from admf.workflows.progress import RunProgress
+    from admf.workflows.run import Run
+    from admf.workflows.runner import Runner
+    from admf.workflows.scripting import run, run_async
 
-__all__ = ["Runner", "run", "run_async"]
+__all__ = ["Run", "RunProgress", "RunResult", "Runner", "run", "run_async"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the top layer when it is first asked for, so that the engine alone stays light."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from admf.workflows import runner
+    from admf import workflows
 
-    return getattr(runner, name)
+    return getattr(workflows, name)

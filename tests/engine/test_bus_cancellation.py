@@ -290,7 +290,9 @@ async def test_guarantee_08_cancelled_at_every_suspension_in_turn_nothing_is_los
     steps = 0
     for at in range(1, 500):
         chain = Chain("mailbox in a scope")
-        chain.bus._drive.max_block_s = 0.0  # yields, and so can be cancelled, between all events
+        chain.bus._drive.pace.max_block_s = (
+            0.0  # yields, and so can be cancelled, between all events
+        )
         chain.is_slow = False
         inline: list[int] = []
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from anyio.lowlevel import checkpoint
 
-from admf.engine import dispatch, drive
+from admf.engine import dispatch, drive, pace
 from admf.engine.block import Block
 from admf.engine.bus import Bus
 from admf.engine.events import Envelope, Event
@@ -47,7 +47,7 @@ class FakeClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     clock = FakeClock()
-    for module in (drive, dispatch):
+    for module in (drive, dispatch, pace):
         monkeypatch.setattr(module, "monotonic", clock.monotonic)
     return clock
 
@@ -200,7 +200,7 @@ async def test_guarantee_12_handlers_that_are_quick_again_run_in_a_row_again(clo
         bus.publish(Tick(ts))
     await bus.drain()
     clock.monotonic = counted  # type: ignore[method-assign]
-    drive.monotonic = dispatch.monotonic = counted  # type: ignore[attr-defined]
+    drive.monotonic = dispatch.monotonic = pace.monotonic = counted  # type: ignore[attr-defined]
     for ts in range(10_000, 20_000):
         bus.publish(Tick(ts))
     await bus.drain()

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from admf.workflows.outcome import Progress, RunResult
+from admf.workflows.outcome import RunResult
+from admf.workflows.progress import RunProgress
 from admf.workflows.runner import Runner
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,7 @@ def files_of(root: Path) -> dict[str, bytes]:
 
 async def run(
     root: Path,
-    at: Callable[[Progress, MadeUpMemory], None] = lambda *_: None,
+    at: Callable[[RunProgress, MadeUpMemory], None] = lambda *_: None,
     **options: Any,
 ) -> RunResult:
     """Run the study, with the memory as ``at`` sets it while bars are handled."""
@@ -77,7 +78,7 @@ async def run(
     runner = Runner(results_root=root, frames={"X": FRAME}, memory=memory, **options)
     run = await runner.prepare({**EXPERIMENT, **settings})
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: RunProgress) -> None:
         before = memory.used_pct
         at(progress, memory)
         if memory.used_pct != before:
@@ -110,7 +111,7 @@ async def test_with_room_enough_results_are_handed_back_and_not_written(tmp_path
 
 
 async def test_a_shortage_before_the_first_bar_sends_everything_to_disk(tmp_path, on_disk):
-    def at(progress: Progress, memory: MadeUpMemory) -> None:
+    def at(progress: RunProgress, memory: MadeUpMemory) -> None:
         memory.used_pct = 75
 
     result = await run(tmp_path, at)
@@ -123,7 +124,7 @@ async def test_a_shortage_before_the_first_bar_sends_everything_to_disk(tmp_path
 async def test_a_switch_in_a_window_keeps_every_trade_and_mark_once(
     tmp_path, on_disk, window, bars
 ):
-    def at(progress: Progress, memory: MadeUpMemory) -> None:
+    def at(progress: RunProgress, memory: MadeUpMemory) -> None:
         if progress.windows_done == window and progress.bars_done >= bars:
             memory.used_pct = 71
 
@@ -133,7 +134,7 @@ async def test_a_switch_in_a_window_keeps_every_trade_and_mark_once(
 
 
 async def test_results_return_to_memory_when_there_is_room_again(tmp_path, on_disk):
-    def at(progress: Progress, memory: MadeUpMemory) -> None:
+    def at(progress: RunProgress, memory: MadeUpMemory) -> None:
         memory.used_pct = 75 if progress.phase == "search" else 10
 
     result = await run(tmp_path, at)
@@ -144,7 +145,7 @@ async def test_results_return_to_memory_when_there_is_room_again(tmp_path, on_di
 
 
 async def test_results_too_large_to_be_handed_back_are_written(tmp_path, on_disk):
-    def at(progress: Progress, memory: MadeUpMemory) -> None:
+    def at(progress: RunProgress, memory: MadeUpMemory) -> None:
         memory.used_pct = 69
 
     files = sum(map(len, on_disk.values()))
@@ -153,7 +154,7 @@ async def test_results_too_large_to_be_handed_back_are_written(tmp_path, on_disk
 
 
 async def test_out_of_memory_the_newest_window_fails_and_the_run_can_be_resumed(tmp_path, on_disk):
-    def at(progress: Progress, memory: MadeUpMemory) -> None:
+    def at(progress: RunProgress, memory: MadeUpMemory) -> None:
         if progress.windows_done == 1 and progress.bars_done >= 4_000:
             memory.used_pct = 95
 

@@ -28,10 +28,11 @@ from admf.engine.results import WindowResults
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
 from admf.workflows.cli import main as admf
-from admf.workflows.outcome import Progress, RunResult
-from admf.workflows.run import Run
+from admf.workflows.outcome import RunResult
+from admf.workflows.progress import RunProgress
+from admf.workflows.run_execution import RunExecution
 from admf.workflows.runner import Runner
-from admf.workflows.runner import run as run_experiment
+from admf.workflows.scripting import run as run_experiment
 from admf.workflows.versions import installed_versions
 from tests.kill_and_resume import (
     RUN,
@@ -96,7 +97,7 @@ class Attempt:
         self.reports = 0
         self.notes: list[str] = []
         self._cancel_at = cancel_at
-        self._run: Run | None = None
+        self._run: RunExecution | None = None
         runner = Runner(**{"storage": PromptStorage(root), **options})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LifecycleManager, "window", self._window(LifecycleManager.window))
@@ -106,7 +107,7 @@ class Attempt:
         self._run = await runner.prepare(file)
         return await self._run.execute(self._report, self.notes.append)
 
-    def _report(self, _: Progress) -> None:
+    def _report(self, _: RunProgress) -> None:
         self.reports += 1
         if self.reports == self._cancel_at and self._run is not None:
             self._run.cancel()
@@ -639,7 +640,7 @@ def test_allow_changed_runs_what_a_change_affects(changing, tmp_path, name) -> N
 
 def _set_version(patch: pytest.MonkeyPatch, **versions: str) -> None:
     known = installed_versions(())
-    patch.setattr("admf.workflows.runner.installed_versions", lambda _: {**known, **versions})
+    patch.setattr("admf.workflows.preparation.installed_versions", lambda _: {**known, **versions})
 
 
 def test_another_version_is_refused_and_allowed(changing, tmp_path, command, monkeypatch) -> None:
@@ -716,7 +717,7 @@ def _beside(file: Path, root: Path, act: Callable[[], None]) -> RunResult:
     """Run an experiment, and do something in the middle of it."""
     done: list[None] = []
 
-    def report(progress: Progress) -> None:
+    def report(progress: RunProgress) -> None:
         if progress.bars_done and not done:
             done.append(None)
             act()

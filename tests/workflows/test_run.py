@@ -14,7 +14,7 @@ from admf.engine.errors import StorageError, WindowError
 from admf.engine.storage import LocalStorage
 from admf.engine.testing import FaultStorage
 from admf.sequences.sequencer import Sequencer
-from admf.workflows.outcome import Progress
+from admf.workflows.progress import RunProgress
 from admf.workflows.runner import Runner
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ def runner(tmp_path: Path) -> Runner:
 
 
 async def test_progress_counts_bars_once_they_are_handled(runner):
-    seen: list[Progress] = []
+    seen: list[RunProgress] = []
     await runner.run({**EXPERIMENT, "block_size": 10}, on_progress=seen.append)
     assert [progress.bars_done for progress in seen] == [0, 20, 40, 48]
     assert {(it.phase, it.window_id, it.bars_total, it.lanes) for it in seen} == {

@@ -14,9 +14,10 @@ from admf.containers.strategies import Context, Strategy
 from admf.containers.strategies.baseline import BuyAndHold
 from admf.engine.errors import ConfigError, DataError, ResultExistsError
 from admf.engine.retention import SlidingWindow
-from admf.workflows.outcome import Progress
 from admf.workflows.plugins import installed_plugins
-from admf.workflows.runner import Runner, run_async
+from admf.workflows.progress import RunProgress
+from admf.workflows.runner import Runner
+from admf.workflows.scripting import run_async
 
 pytestmark = pytest.mark.anyio
 
@@ -158,7 +159,7 @@ async def test_a_benchmark_gives_alpha_and_beta(tmp_path: Path) -> None:
 
 
 async def test_progress_goes_up_to_all_bars(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[RunProgress] = []
     await run_async(
         {**GOOG, "block_size": 500, "results_storage": "memory"},
         results_root=tmp_path,
@@ -229,7 +230,8 @@ clock = Clock()
 async def test_the_hosts_loop_runs_while_a_strategy_does_not_act(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("admf.engine.drive.monotonic", lambda: clock.now)
+    for module in ("drive", "pace"):
+        monkeypatch.setattr(f"admf.engine.{module}.monotonic", lambda: clock.now)
     experiment = {
         **GOOG,
         "strategy": {"type": f"{__name__}:Slow"},

@@ -22,7 +22,8 @@ import pytest
 
 from admf.engine.registry import Registry
 from admf.engine.storage import MemoryStorage
-from admf.workflows.outcome import Progress, RunResult
+from admf.workflows.outcome import RunResult
+from admf.workflows.progress import RunProgress
 from admf.workflows.runner import Runner
 from admf.workflows.workers import usable_cores
 from tests.prompt import PromptStorage
@@ -174,7 +175,7 @@ async def test_a_run_is_resumed_with_another_number_of_workers(tmp_path: Path) -
 
 
 async def test_progress_comes_back_from_the_workers(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    told: list[RunProgress] = []
     runner = Runner(storage=PromptStorage(tmp_path), frames=FRAMES, workers=2)
     await runner.run({**BASE, "phases": {"batches": BATCHES}}, on_progress=told.append)
     assert {it.window_id for it in told} == {f"sweep/batch_00{n}" for n in (1, 2, 3)}
@@ -352,7 +353,7 @@ async def test_a_run_that_is_cancelled_ends_its_workers_and_can_be_resumed(
     runner = Runner(storage=PromptStorage(tmp_path), frames=FRAMES, workers=2)
     run = await runner.prepare({**BASE, "phases": {"forward": FORWARD}})
 
-    def stop_early(progress: Progress) -> None:
+    def stop_early(progress: RunProgress) -> None:
         if progress.windows_done >= 2:
             run.cancel()
 

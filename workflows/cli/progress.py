@@ -9,14 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from admf.workflows.cli.streams import can_draw, write_error
-from admf.workflows.outcome import Progress
+from admf.workflows.progress import RunProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
 
 __all__ = ["ProgressBar", "ProgressLines", "Report", "progress_display", "progress_report"]
 
-Report: TypeAlias = Callable[[Progress], None]
+Report: TypeAlias = Callable[[RunProgress], None]
 Clock: TypeAlias = Callable[[], float]
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -55,7 +55,7 @@ class ProgressLines:
         self._due = _Every(_SECONDS_BETWEEN_LINES, clock)
         self._phases: dict[str, _PhaseSoFar] = {}
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: RunProgress) -> None:
         """Take note of how far a window is."""
         text = self._pace.text(progress)
         phase = self._phases.get(progress.phase)
@@ -86,7 +86,7 @@ class _PhaseSoFar:
         self._windows = 0
         self._bars = 0
 
-    def take(self, progress: Progress) -> None:
+    def take(self, progress: RunProgress) -> None:
         if progress.bars_done == progress.bars_total:
             self._windows += 1
             self._bars += progress.bars_total
@@ -110,7 +110,7 @@ class ProgressBar:
         self._pace = _Pace(clock)
         self._due = _Every(_SECONDS_BETWEEN_FRAMES, clock)
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: RunProgress) -> None:
         """Draw how far a window is, unless something was drawn just before."""
         text = self._pace.text(progress)
         self._display.update(
@@ -163,7 +163,7 @@ class _Pace:
         self._window = ("", "")
         self._began = 0.0
 
-    def text(self, progress: Progress) -> str:
+    def text(self, progress: RunProgress) -> str:
         """Return bars, bars per second and the time that is left or, in the end, was taken."""
         now = self._clock()
         window = (progress.phase, progress.window_id)
@@ -180,7 +180,7 @@ class _Pace:
         return ", ".join(parts)
 
 
-def _name(progress: Progress) -> str:
+def _name(progress: RunProgress) -> str:
     return f"{progress.phase} {progress.window_id}".rstrip()
 
 

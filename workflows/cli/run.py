@@ -24,7 +24,7 @@ from admf.workflows.cli.streams import foreign_code, say, write_json, write_out
 from admf.workflows.cli.summary import head, phase_section, portfolio_summary
 from admf.workflows.loading import LoadedExperiment
 from admf.workflows.outcome import PhaseResult, RunResult
-from admf.workflows.run import Run
+from admf.workflows.run_execution import RunExecution
 from admf.workflows.runner import Runner
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def carry_out(
 async def _run(runner: Runner, loaded: LoadedExperiment, *, quiet: bool) -> RunResult | None:
     """Run an experiment; return None if it was interrupted before anything was written."""
     preparing = anyio.CancelScope()
-    run: Run | None = None
+    run: RunExecution | None = None
 
     def stop() -> None:
         say("note", _STOPPING)

@@ -10,7 +10,7 @@ from rich.progress import Progress as Display
 from rich.progress import TextColumn
 
 from admf.workflows.cli.progress import ProgressBar, ProgressLines, progress_report
-from admf.workflows.outcome import Progress
+from admf.workflows.progress import RunProgress
 
 
 class Clock:
@@ -23,11 +23,11 @@ class Clock:
 
 def _progress(
     done: int, window_id: str = "", total: int = 1_000_000, windows: int = 0, phase: str = ""
-) -> Progress:
-    return Progress(phase or "backtest", window_id, done, total, 1, windows)
+) -> RunProgress:
+    return RunProgress(phase or "backtest", window_id, done, total, 1, windows)
 
 
-def _windows(count: int, seconds: float, phase: str = "forward") -> list[tuple[float, Progress]]:
+def _windows(count: int, seconds: float, phase: str = "forward") -> list[tuple[float, RunProgress]]:
     """Return the beginning and the end of windows of 10 bars that follow each other."""
     return [
         (seconds * (number + share), _progress(10 * share, f"wf_{number}", 10, number, phase))
@@ -40,7 +40,7 @@ def _windows(count: int, seconds: float, phase: str = "forward") -> list[tuple[f
 def lines(capsys) -> Callable[..., list[str]]:
     """Return a function that shows progress at given seconds and returns what was written."""
 
-    def lines(*steps: tuple[float, Progress]) -> list[str]:
+    def lines(*steps: tuple[float, RunProgress]) -> list[str]:
         clock = Clock()
         shown = ProgressLines(clock)
         for now, progress in steps:

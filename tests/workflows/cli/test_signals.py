@@ -16,7 +16,7 @@ from admf.engine.storage import LocalStorage
 from admf.engine.verification import verify_window
 from admf.workflows.cli import run as run_module
 from admf.workflows.cli.signals import escalating_signals
-from admf.workflows.run import Run
+from admf.workflows.run_execution import RunExecution
 from admf.workflows.runner import Runner
 
 SIGNALS = ("SIGINT", "SIGTERM")
@@ -63,12 +63,12 @@ def test_what_an_interrupted_run_has_in_memory_is_handed_over(admf, project, use
 
 
 def test_a_second_signal_hurries_the_run(admf, project, use_strategy, monkeypatch):
-    hurried: list[Run] = []
+    hurried: list[RunExecution] = []
 
-    def hurry(run: Run) -> None:
+    def hurry(run: RunExecution) -> None:
         hurried.append(run)
 
-    monkeypatch.setattr(Run, "hurry", hurry)
+    monkeypatch.setattr(RunExecution, "hurry", hurry)
     use_strategy(_raise_at(20, "SIGINT"), _raise_at(20, "SIGTERM"))
     outcome = admf("run", "experiment.yaml", "--quiet")
     assert outcome.code == 130
