@@ -84,7 +84,10 @@ class Activity:
         return activity
 
     def end(
-        self, status: str, errors: Iterable[BaseException] = (), **attributes: Attribute
+        self,
+        status: str,
+        errors: Iterable[BaseException] = (),
+        attributes: Mapping[str, Attribute] = MappingProxyType({}),
     ) -> None:
         """Say how it ended, and what is known of it by now; whoever says so first has it."""
         if self.status == "running":

@@ -7,14 +7,15 @@ from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from admf.engine.container import Container, Status, WriteDocument
+from admf.engine.container import Container, WriteDocument
 from admf.engine.observing import Activity, Attribute, ContainerFlush, Observers
 from admf.engine.summary import WindowSummary
+from admf.engine.window_spec import WindowSpec
 
 if TYPE_CHECKING:
     from admf.engine.window import ExecutionWindow
 
-__all__ = ["WindowWatch"]
+__all__ = ["WindowWatch", "attributes_of", "figures_of"]
 
 
 class WindowWatch:
@@ -33,15 +34,7 @@ class WindowWatch:
 
     def opened(self, window: ExecutionWindow) -> None:
         """Tell that a window starts."""
-        spec = window.spec
-        attributes: dict[str, Attribute] = {
-            "workflow_id": spec.workflow_id,
-            "phase": spec.phase_name,
-            "window_id": spec.window_id,
-            "topology": spec.topology,
-            "seed": spec.seed,
-        }
-        name = spec.window_id or spec.phase_name
+        name, attributes = window.bus.name, attributes_of(window.spec)
         self._window = self._observers.open("window", name, attributes, window=window)
 
     def describe(self, attributes: Mapping[str, Attribute]) -> None:
@@ -89,14 +82,29 @@ class WindowWatch:
         if self._window is None:
             return
         counts = window.bus.counts
-        status: Status = summary.status
-        self._window.end(
-            status,
-            errors,
-            containers=len(summary.containers),
-            failed=sum(bool(it.error) for it in summary.containers),
-            events=counts.published + counts.in_scopes,
-            **{name: it for name, it in summary.report.items() if isinstance(it, Attribute)},
-        )
+        events = counts.published + counts.in_scopes
+        figures = figures_of(summary) | {"events": events}
+        self._window.end(summary.status, errors, figures)
         self._observers.close(self._window)
         self._window = None
+
+
+def attributes_of(spec: WindowSpec) -> dict[str, Attribute]:
+    """Return what is known of a window before it starts."""
+    return {
+        "workflow_id": spec.workflow_id,
+        "phase": spec.phase_name,
+        "window_id": spec.window_id,
+        "topology": spec.topology,
+        "seed": spec.seed,
+    }
+
+
+def figures_of(summary: WindowSummary) -> dict[str, Attribute]:
+    """Return what is known of a window that is over: of its report, what is a single value."""
+    return {
+        "containers": len(summary.containers),
+        "failed": sum(bool(it.error) for it in summary.containers),
+        **({"error": summary.errors[0]} if summary.errors else {}),
+        **{name: it for name, it in summary.report.items() if isinstance(it, Attribute)},
+    }

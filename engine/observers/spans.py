@@ -102,8 +102,12 @@ class SpanObserver(Observer):
         if len(activity.errors) > MAX_ERRORS:
             span.set_attribute("admf.errors", len(activity.errors))
         if activity.status == "failed":
-            why = describe(activity.errors[0]) if activity.errors else None
-            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, why))
+            why = activity.attributes.get("error")
+            if activity.errors:
+                why = describe(activity.errors[0])
+            span.set_status(
+                self._trace.Status(self._trace.StatusCode.ERROR, None if why is None else str(why))
+            )
 
     def _add_event(
         self, name: str, activity: Activity | None, facts: Mapping[str, Attribute]

@@ -235,8 +235,8 @@ def test_a_block_of_code_that_raises_ends_its_activity_so(error, status):
 def test_an_activity_keeps_how_it_ended_first():
     observer = RecordingObserver()
     with Observers([observer]).activity("phase", "p", {"seed": 1}) as phase:
-        phase.end("skipped", lanes=2)
-        phase.end("failed", [ValueError("late")], lanes=3)
+        phase.end("skipped", attributes={"lanes": 2})
+        phase.end("failed", [ValueError("late")], {"lanes": 3})
     assert (phase.status, phase.errors, phase.attributes) == (
         "skipped",
         (),
