@@ -49,14 +49,17 @@ class LoopWatch:
             try:
                 await self._sample(delays)
             finally:
-                if delays:
-                    self._observers.tell("loop_held", _report(sorted(delays), tuple(delays)))
+                self._tell(delays)
 
     async def _sample(self, delays: list[float]) -> None:
         until = anyio.current_time() + self._period_s
         while (start := anyio.current_time()) < until:
             await anyio.sleep(self._every_s)
             delays.append(max(anyio.current_time() - start - self._every_s, 0.0))
+
+    def _tell(self, delays: Sequence[float]) -> None:
+        if delays:
+            self._observers.tell("loop_held", _report(sorted(delays), tuple(delays)))
 
 
 def _report(ranked: Sequence[float], delays: tuple[float, ...]) -> LoopReport:

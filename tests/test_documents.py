@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 STUDIES = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+EMBEDDING = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
 SAMPLE = "data: {source: sample, symbols: [GOOG]}\n"
 SEARCH = f"workflow: walk_forward_optimization\n{SAMPLE}strategy: {{type: sma_cross}}\n"
 
@@ -105,6 +106,22 @@ def test_the_readme_strategies_have_fewer_than_15_lines() -> None:
 def test_the_engine_example_runs(folder: Path) -> None:
     (code,) = [code for code in blocks("python") if "asyncio.run" in code]
     assert python(folder, "-c", code) == "got 42.0\n"
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in blocks("python", EMBEDDING) if "AdmfCollector" not in code]
+)
+def test_what_the_guide_to_embedding_shows_runs(folder: Path, code: str) -> None:
+    python(folder, "-c", code)
+
+
+def test_the_observed_run_shows_what_the_guide_lists(folder: Path) -> None:
+    (code,) = [code for code in blocks("python", EMBEDDING) if "AdmfCollector" in code]
+    output = python(folder, "-c", code)
+    assert 'admf_activities_total{kind="run",status="completed"} 1.0' in output
+    shown = set(re.findall(r"^# TYPE (admf_\w+) (?:counter|gauge|histogram)", output, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(admf_\w+)` \|", EMBEDDING, re.MULTILINE))
+    assert {name for name in shown if not name.endswith("_created")} == listed
 
 
 def test_every_linked_file_exists() -> None:

@@ -251,6 +251,24 @@ def test_without_observers_there_is_no_activity():
         assert current_activity() is None
 
 
+def test_without_observers_an_error_is_raised_as_it_is():
+    with pytest.raises(ValueError, match="wrong"), Observers().activity("run", "r"):
+        raise ValueError("wrong")
+
+
+def test_a_hook_may_leave_the_rest_to_the_base_class():
+    class Half(Observer):
+        def within(self, activity: Activity):
+            return super().within(activity)
+
+        def opened(self, activity: Activity) -> None:
+            super().opened(activity)
+
+    with Observers([Half()]).activity("run", "r") as run:
+        assert current_activity() is run
+    assert run.status == "completed"
+
+
 def test_the_nearest_activity_of_a_kind_is_found():
     run = Activity("run", "r")
     window = Activity("window", "w", Activity("phase", "p", run))
