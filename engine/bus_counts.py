@@ -90,7 +90,7 @@ class BusCounts(msgspec.Struct, frozen=True):
     @property
     def at_rest(self) -> BusCounts:
         """The same, once nothing waits any more."""
-        deliveries = {
+        deliveries: dict[SubscriberKind, Deliveries] = {
             kind: msgspec.structs.replace(it, queued=0) for kind, it in self.deliveries.items()
         }
         return BusCounts(self.published, self.in_scopes, 0, deliveries)

@@ -139,5 +139,5 @@ class _Stopwatch:
 
 
 def _name_of(subject: object) -> str:
-    cls: type[object] = event_class(cast("Any", subject))
+    cls = cast("type[object]", event_class(cast("Any", subject)))
     return event_name(cls) if issubclass(cls, Event) else cls.__name__

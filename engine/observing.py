@@ -233,8 +233,7 @@ class Observers:
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         hooks: dict[Hook, list[Callable[[Any], Any]]] = {}
         for observer in observers:
-            if not isinstance(observer, Observer):
-                raise TypeError(f"an observer must be an admf.engine.Observer, not {observer!r}")
+            _check(observer)
             for hook in HOOKS:
                 if getattr(type(observer), hook) is not getattr(Observer, hook):
                     hooks.setdefault(hook, []).append(getattr(observer, hook))
@@ -342,3 +341,8 @@ class Observers:
             self._complained.add(call)
             if structlog.is_configured():
                 _log.error("observer_failed", hook=call.__qualname__, exc_info=error)
+
+
+def _check(observer: object) -> None:
+    if not isinstance(observer, Observer):
+        raise TypeError(f"an observer must be an admf.engine.Observer, not {observer!r}")
