@@ -70,6 +70,7 @@ bench: $(PEERS:%=$(BENCH)-%/.installed) ## Run the benchmarks in environments of
 	$(BENCH)/bin/python benchmarks/bench_memory.py
 	$(BENCH)/bin/python benchmarks/bench_storage.py
 	$(BENCH)/bin/python benchmarks/bench_auto.py
+	$(BENCH)/bin/python benchmarks/bench_host.py
 
 docs: $(STAMP) ## Check that what the documents show runs as it stands
 	$(BIN)/python -m pytest tests/test_documents.py

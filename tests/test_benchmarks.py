@@ -92,6 +92,17 @@ def test_the_memory_benchmark_measures_walk_forwards_and_policies() -> None:
     assert 0 < held["trade_complete"] < held["sliding_window"]
 
 
+def test_the_host_benchmark_measures_requests_beside_runs() -> None:
+    command = [str(BENCHMARKS / "bench_host.py"), "--runs", "4", "--bars", "2000", "--json"]
+    result = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, *command], capture_output=True, text=True, check=False
+    )
+    assert not result.stderr
+    figures = json.loads(result.stdout)
+    assert figures["same_bytes"]
+    assert all(figures[name]["p99"] > 0.0 for name in ("idle", "busy", "turn"))
+
+
 def test_the_storage_benchmark_writes_and_finds_results_beside_the_plain_disk(
     tmp_path: Path,
 ) -> None:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from admf.engine.observing import Observers
 from admf.workflows.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -108,11 +110,11 @@ def test_the_engine_example_runs(folder: Path) -> None:
     assert python(folder, "-c", code) == "got 42.0\n"
 
 
-@pytest.mark.parametrize(
-    "code", [code for code in blocks("python", EMBEDDING) if "AdmfCollector" not in code]
-)
-def test_what_the_guide_to_embedding_shows_runs(folder: Path, code: str) -> None:
-    python(folder, "-c", code)
+def test_the_observer_that_is_shown_is_one() -> None:
+    (code,) = [code for code in blocks("python", EMBEDDING) if "(Observer)" in code]
+    names: dict[str, Any] = {}
+    exec(compile(code, "document", "exec"), names)  # noqa: S102 - our own documents
+    assert Observers([names["Alarm"]()])
 
 
 def test_the_observed_run_shows_what_the_guide_lists(folder: Path) -> None:
@@ -171,3 +173,12 @@ def test_what_is_shown_of_results_in_python_runs(
 ) -> None:
     monkeypatch.chdir(runs)
     exec(compile(code, "document", "exec"), {})  # noqa: S102 - our own documents
+
+
+def test_the_host_of_runs_that_is_shown_follows_its_run(tmp_path: Path) -> None:
+    (code,) = [it for it in blocks("python", EMBEDDING) if "runner.submit" in it]
+    (tmp_path / "host.py").write_text(code, encoding="utf-8")
+    *told, last = python(tmp_path, "host.py").splitlines()
+    assert last == f"completed {tmp_path}/results/simple_backtest"
+    assert sum(line.startswith("lane_001 buy") for line in told) >= 19
+    assert "completed backtest 2148 2148" in told

@@ -150,9 +150,6 @@ class Run:
         except anyio.get_cancelled_exc_class():
             self._end(execution.result("cancelled"))
             raise
-        except BaseException as error:
-            self._fail(error)
-            raise
 
     def _end(self, result: RunResult) -> None:
         self._result = result

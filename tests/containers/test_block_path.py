@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from admf.containers.config import CarriedAccount, CarriedPosition
 from admf.containers.events import Bar, Features, Fill, Order, PortfolioUpdate, PositionOpen, Signal
 from admf.containers.lane_arrays import LaneArrays
+from admf.containers.lane_events import LANE_TYPES
 from admf.containers.portfolio import PortfolioContainer
+from admf.engine.batch import Batch
 from admf.engine.block import Block
 from admf.engine.bus import Bus
 from admf.engine.events import Envelope, Event, WindowEnd, WindowStart
+from admf.engine.window import ExecutionWindow
 from tests.containers.harness import FIRST_TS, Lane, Recorder, random_bars, run_lanes, run_window
 from tests.containers.random_lanes import Case, cases, plain_cases
 from tests.containers.random_strategies import RandomOrders, RandomTargets
@@ -230,3 +233,45 @@ def test_a_subscriber_in_the_lane_gets_each_event_before_the_next_is_made() -> N
     for fill, (_, quantity) in zip(run.of(Fill), seen, strict=True):
         held += fill.quantity if fill.side == "buy" else -fill.quantity
         assert quantity == held
+
+
+class Onlooker:
+    """Looks on from outside, and keeps what `Envelopes` keeps, by scope."""
+
+    types = frozenset(LANE_TYPES)
+    must_wait = False
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[Told]] = {}
+
+    async def wait_for_room(self) -> None:
+        raise AssertionError("nobody waits for it")
+
+    def observe(self, scope: str, envelope: Envelope) -> None:
+        tape = Envelopes()
+        tape.record(envelope)
+        self.told.setdefault(scope, []).extend(tape.told)
+
+    def observe_batch(self, scope: str, batch: Batch, first: int, cause: int) -> None:
+        for envelope in batch.envelopes(first, cause):
+            self.observe(scope, envelope)
+
+
+@pytest.mark.parametrize("dispatch", ["bus", "direct"])
+def test_who_looks_on_is_told_what_the_tracers_of_lanes_are(
+    monkeypatch: pytest.MonkeyPatch, dispatch: str
+) -> None:
+    onlooker = Onlooker()
+    start = ExecutionWindow.start
+
+    async def observed(self: ExecutionWindow) -> None:
+        self.bus.observe(onlooker)
+        await start(self)
+
+    monkeypatch.setattr(ExecutionWindow, "start", observed)
+    market = {"A": dict(enumerate(random_bars(300, seed=5)))}
+    case = Case(market, list(LONG_LANES.values()), {})
+    traced = told_of(case, dispatch=dispatch)
+    own = [[it for it in lane if issubclass(it.cls, LANE_TYPES)] for lane in traced]
+    assert [it for _, it in sorted(onlooker.told.items())] == own
+    assert len(own[0]) > 600
