@@ -7,6 +7,7 @@ time, and sees to it that their results are written however the window ends.
 
 from __future__ import annotations
 
+from admf.engine.activity import Activity
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.bus import Bus
 from admf.engine.bus_counts import BusCounts, Deliveries
@@ -44,7 +45,6 @@ from admf.engine.events import (
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.loop_watch import LoopWatch
 from admf.engine.observing import (
-    Activity,
     ContainerFlush,
     HandlerFailure,
     LoopReport,

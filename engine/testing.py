@@ -10,18 +10,12 @@ from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import ParamSpec, TypeVar
 
+from admf.engine.activity import Activity
 from admf.engine.bus import Bus
 from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container
 from admf.engine.events import Event, Published, event_name
-from admf.engine.observing import (
-    Activity,
-    ContainerFlush,
-    HandlerFailure,
-    LoopReport,
-    Observer,
-    SlowHandler,
-)
+from admf.engine.observing import ContainerFlush, HandlerFailure, LoopReport, Observer, SlowHandler
 from admf.engine.results import Document
 from admf.engine.storage import LocalStorage
 

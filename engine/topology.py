@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Protocol, TypeAlias, TypeVar
 
+from admf.engine.activity import Attribute
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock
 from admf.engine.container import Container
 from admf.engine.errors import ConfigError, did_you_mean
 from admf.engine.ids import UniqueIds, check_id
 from admf.engine.journal import Journal
-from admf.engine.observing import Attribute
 from admf.engine.overflow import Overflow
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults

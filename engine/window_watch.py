@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from admf.engine.activity import Activity, Attribute
 from admf.engine.container import Container, WriteDocument
-from admf.engine.observing import Activity, Attribute, ContainerFlush, Observers
+from admf.engine.observing import ContainerFlush, Observers
 from admf.engine.summary import WindowSummary
 from admf.engine.window_spec import WindowSpec
 

@@ -9,9 +9,10 @@ from types import MappingProxyType
 
 import structlog
 
+from admf.engine.activity import Attribute
 from admf.engine.container import Status
 from admf.engine.failures import describe
-from admf.engine.observing import Attribute, Observers
+from admf.engine.observing import Observers
 from admf.sequences.phase import ResolvedPhase
 from admf.workflows.outcome import PhaseResult, RunResult
 

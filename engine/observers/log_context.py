@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 import structlog
 
-from admf.engine.observing import Activity, ActivityKind, Observer
+from admf.engine.activity import Activity, ActivityKind
+from admf.engine.observing import Observer
 
 __all__ = ["LogContext"]
 

@@ -6,16 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from admf.engine.activity import Activity
 from admf.engine.bus import Bus
 from admf.engine.observers.bus_totals import BusTotals
-from admf.engine.observing import (
-    Activity,
-    ContainerFlush,
-    HandlerFailure,
-    LoopReport,
-    Observer,
-    SlowHandler,
-)
+from admf.engine.observing import ContainerFlush, HandlerFailure, LoopReport, Observer, SlowHandler
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from admf.engine.activity import Activity, Attribute
 from admf.engine.failures import describe
-from admf.engine.observing import Activity, Attribute, HandlerFailure, Observer, SlowHandler
+from admf.engine.observing import HandlerFailure, Observer, SlowHandler
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider

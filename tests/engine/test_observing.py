@@ -7,10 +7,11 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from admf.engine.activity import Activity
 from admf.engine.bus import Bus
 from admf.engine.errors import HandlerError, WindowError
 from admf.engine.events import Event
-from admf.engine.observing import HOOKS, Activity, Observer, Observers, current_activity
+from admf.engine.observing import HOOKS, Observer, Observers, current_activity
 from admf.engine.storage import MemoryStorage
 from admf.engine.testing import RecordingObserver
 from tests.engine.conftest import Ping

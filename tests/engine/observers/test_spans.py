@@ -9,10 +9,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from admf.engine.activity import Activity
 from admf.engine.events import Event
 from admf.engine.observers import SpanObserver
 from admf.engine.observers.spans import MAX_ERRORS, MAX_SPAN_EVENTS
-from admf.engine.observing import Activity, HandlerFailure, Observers
+from admf.engine.observing import HandlerFailure, Observers
 from admf.engine.testing import RecordingContainer
 from tests.engine.conftest import Ping
 
