@@ -4,8 +4,8 @@ import pytest
 
 from admf.engine.block import Block
 from admf.engine.bus import Bus
-from admf.engine.bus_counts import BusCounts, Deliveries
-from admf.engine.events import Event
+from admf.engine.bus_counts import Accounts, BusCounts, Deliveries
+from admf.engine.events import Envelope, Event
 from admf.engine.subscription import Mailbox, Subscription
 from tests.engine.conftest import Ping
 
@@ -131,3 +131,17 @@ async def test_a_failing_scope_leaves_its_counts_behind():
     assert counts.in_scopes >= 3
     await bus.aclose()
     assert bus.counts.in_scopes == counts.in_scopes
+
+
+def test_who_leaves_with_mail_counts_on_until_it_is_handled():
+    bus, accounts = Bus(), Accounts()
+    leaving, other = (bus.subscribe(Ping, ignore, mailbox=Mailbox()) for _ in range(2))
+    leaving.queue.put(Envelope(1, 0, "", Ping(1)))
+    accounts.retire(leaving)
+    assert accounts.sum((), 0)["mailbox"] == Deliveries(queued=1)
+    leaving.queue.take()
+    leaving.queue.done()
+    leaving.count_handled(Ping(1))
+    assert accounts.sum((), 0)["mailbox"] == Deliveries(handled=1)
+    accounts.retire(other)
+    assert accounts.sum((), 0)["mailbox"] == Deliveries(handled=1)

@@ -13,6 +13,7 @@ from admf.engine.bus import Bus
 from admf.engine.container import Container
 from admf.engine.events import Event
 from admf.engine.observers import AdmfCollector
+from admf.engine.observers.bus_totals import BusTotals
 from admf.engine.observing import LoopReport, Observers
 from admf.engine.retention import SlidingWindow
 from admf.engine.subscription import Mailbox
@@ -211,3 +212,13 @@ def test_without_the_client_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'admf\[prometheus\]'"):
         AdmfCollector()
+
+
+async def test_a_bus_that_is_closed_and_scraped_before_its_window_ends_counts_once(registry):
+    totals, bus = BusTotals(), Bus()
+    totals.add(bus, "feed")
+    bus.publish(Ping(1))
+    await bus.aclose()
+    before = totals.read()[0].samples
+    totals.remove(bus)
+    assert totals.read()[0].samples == before
