@@ -68,6 +68,7 @@ bench: $(PEERS:%=$(BENCH)-%/.installed) ## Run the benchmarks in environments of
 	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
 	$(BENCH)/bin/python benchmarks/bench_speed.py
 	$(BENCH)/bin/python benchmarks/bench_bus.py
+	$(BENCH)/bin/python benchmarks/bench_latency.py
 	$(BENCH)/bin/python benchmarks/bench_memory.py
 	$(BENCH)/bin/python benchmarks/bench_storage.py
 	$(BENCH)/bin/python benchmarks/bench_auto.py

@@ -59,6 +59,7 @@ class BacktestTopology:
                 names.append(last)
         builder.add_report(WindowReport(reported, series=config.series))
         steps = (market.start_step, market.stop_step)
+        builder.describe(lanes=len(lanes), bars=len(market.ts))
         builder.add(
             DataContainer(
                 "data",

@@ -112,6 +112,7 @@ class BarStrategyContainer(StrategyContainer):
     ) -> None:
         super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
+        self._on_bar = self.scope.timed(strategy.on_bar, _named(self.id, strategy, "on_bar"))
         self._context = context
         self._quotes = quotes
         self._bars: list[Bar] = []
@@ -131,7 +132,7 @@ class BarStrategyContainer(StrategyContainer):
 
     def act_within(self, table: BarTable, start: int, stop: int) -> int:
         """Call the strategy with one bar after the other, until it acts."""
-        context, bars, on_bar = self._context, self._bars, self._strategy.on_bar
+        context, bars, on_bar = self._context, self._bars, self._on_bar
         steps, quotes, look_at = table.steps_of_rows, self._quotes, start + BARS_PER_LOOK - 1
         quotes.move_to(table, quotes.step, closed=True)
         row = start
@@ -180,6 +181,7 @@ class ColumnarStrategyContainer(StrategyContainer):
     ) -> None:
         super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
+        self._ask = self.scope.timed(strategy.targets, _named(self.id, strategy, "targets"))
         self._config = config
         self._before = before
         self._changes: dict[str, ChangesByBlock] = {}
@@ -261,11 +263,15 @@ class ColumnarStrategyContainer(StrategyContainer):
         if not len(bars):
             return TargetChanges.of(np.empty(0))
         try:
-            targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
+            targets = np.asarray(self._ask(bars, features), dtype=np.float64)
             check_targets(targets, len(bars))
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
         return TargetChanges.of(targets)
+
+
+def _named(container_id: str, strategy: BarStrategy | ColumnarStrategy, method: str) -> str:
+    return f"{container_id}.{type(strategy).__name__}.{method}"
 
 
 class _Due(NamedTuple):

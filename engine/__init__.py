@@ -7,8 +7,10 @@ time, and sees to it that their results are written however the window ends.
 
 from __future__ import annotations
 
+from admf.engine.activity import Activity
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.bus import Bus
+from admf.engine.bus_counts import BusCounts, Deliveries
 from admf.engine.clock import Clock, SimulatedClock, WallClock
 from admf.engine.container import Container, ContainerState, Health, Status
 from admf.engine.errors import (
@@ -53,6 +55,15 @@ from admf.engine.events import (
 )
 from admf.engine.intake import Intake, IntakeRecord
 from admf.engine.lifecycle import LifecycleManager
+from admf.engine.loop_watch import LoopWatch
+from admf.engine.observing import (
+    ContainerFlush,
+    HandlerFailure,
+    LoopReport,
+    Observer,
+    SlowHandler,
+    current_activity,
+)
 from admf.engine.registry import Registry
 from admf.engine.results import Document, ResultStore, WindowResults
 from admf.engine.retention import (
@@ -82,15 +93,18 @@ from admf.engine.window_spec import WindowSpec
 __all__ = [
     "BUILT_IN_POLICIES",
     "AcknowledgedSource",
+    "Activity",
     "AdmfError",
     "Block",
     "Bus",
     "BusClosedError",
+    "BusCounts",
     "BusError",
     "Clock",
     "ConfigError",
     "Container",
     "ContainerAdded",
+    "ContainerFlush",
     "ContainerRemoved",
     "ContainerState",
     "ContainerSummary",
@@ -99,6 +113,7 @@ __all__ = [
     "DataError",
     "DeadlineError",
     "Deadlines",
+    "Deliveries",
     "DictionaryColumn",
     "Document",
     "Dropped",
@@ -112,14 +127,18 @@ __all__ = [
     "ExecutionWindow",
     "HandlerError",
     "HandlerFailed",
+    "HandlerFailure",
     "Health",
     "Intake",
     "IntakeRecord",
     "LifecycleManager",
     "LocalStorage",
+    "LoopReport",
+    "LoopWatch",
     "Mailbox",
     "MemoryStorage",
     "Minimal",
+    "Observer",
     "Problem",
     "QueueFullError",
     "Registry",
@@ -133,6 +152,7 @@ __all__ = [
     "SimulatedClock",
     "Sink",
     "SlidingWindow",
+    "SlowHandler",
     "Source",
     "SourceConnected",
     "SourceError",
@@ -165,6 +185,7 @@ __all__ = [
     "WindowStart",
     "WindowSummary",
     "WrongThreadError",
+    "current_activity",
     "make_policy",
     "resolve_types",
     "verify_window",

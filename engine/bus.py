@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from threading import get_ident
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from admf.engine.batch import Batch
 from admf.engine.block import Block
+from admf.engine.bus_counts import BusCounts
 from admf.engine.delivery import DeadLetter
 from admf.engine.draining import Draining
 from admf.engine.drive import Drive
 from admf.engine.errors import BusClosedError, BusError, WrongThreadError
 from admf.engine.events import Envelope, Event, Published, event_name
+from admf.engine.handler_watch import HandlerWatch
 from admf.engine.observation import EventObserver
+from admf.engine.observing import Observer, Observers
 from admf.engine.pace import Pace
 from admf.engine.queues import Overflow, bounded_queue
 from admf.engine.routes import Recorder
@@ -23,6 +26,7 @@ from admf.engine.subscription import Handler, Judge, Mailbox, OnError, Subscript
 __all__ = ["Bus", "DeadLetter", "EventTypes"]
 
 EventTypes: TypeAlias = type[Event] | Iterable[type[Event]]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Bus(Draining):
@@ -36,6 +40,8 @@ class Bus(Draining):
         name: Names the bus in the events it publishes itself.
         max_block_ms: Longest time a drain holds the host's event loop.
         pace: Says when to yield instead, for drains that share the loop.
+        observers: Are told of handlers that fail, and of those that are slow.
+        slow_handler_ms: Report handlers that take longer; None times none of them.
         parent: The bus above, for a scope; `scope` is the way to make one.
         exports: See `scope`.
         contain_failures: See `scope`.
@@ -51,17 +57,18 @@ class Bus(Draining):
         *,
         max_block_ms: float = 5.0,
         pace: Pace | None = None,
+        observers: Iterable[Observer] | Observers = (),
+        slow_handler_ms: float | None = None,
         parent: Bus | None = None,
         exports: EventTypes = (),
         contain_failures: bool = False,
     ) -> None:
-        super().__init__(
-            name,
-            parent._drive if parent else Drive(pace or Pace(max_block_ms)),
-            parent,
-            _classes(exports),
-            contain_failures=contain_failures,
-        )
+        if parent is not None:
+            drive = parent._drive
+        else:
+            watch = HandlerWatch(Observers.of(observers), slow_handler_ms)
+            drive = Drive(pace or Pace(max_block_ms), watch)
+        super().__init__(name, drive, parent, _classes(exports), contain_failures=contain_failures)
 
     def __repr__(self) -> str:
         return f"<Bus {self.name}>"
@@ -221,7 +228,7 @@ class Bus(Draining):
         subscription = Subscription(
             self,
             classes,
-            handler,
+            self.timed(handler, name),
             name=name,
             takes_blocks=blocks,
             key=key,
@@ -233,6 +240,17 @@ class Bus(Draining):
         if not held:
             self._change(lambda: self._table.add(subscription))
         return subscription
+
+    def timed(self, call: F, name: str) -> F:
+        """Return ``call`` so that it is reported when it is slow; as it is, if nothing is timed.
+
+        For code that somebody calls for a handler, such as a strategy of the user's.
+
+        Args:
+            call: Its first argument is what it handles.
+            name: Names it in the report.
+        """
+        return self._drive.watch.timed(call, name, self.name)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Undo a subscription from the next sequence number on; see `Subscription.cancel`."""
@@ -351,6 +369,11 @@ class Bus(Draining):
     def closed(self) -> bool:
         """Whether the bus refuses events."""
         return self._thread is None
+
+    @property
+    def counts(self) -> BusCounts:
+        """What this bus and its scopes have handled so far; another thread may ask as well."""
+        return self._counts()
 
     def settle_accounts(self) -> None:
         """Bring the statistics of all subscriptions up to date."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
-from admf.engine.container import Container, ContainerState, WriteDocument
+from admf.engine.container import Container, ContainerState
 from admf.engine.errors import BusClosedError, WindowError
 from admf.engine.teardown import Deadlines, Step, Teardown
 from admf.engine.window_run import WindowRun
@@ -21,7 +20,7 @@ class Departure:
     Args:
         container: The one that leaves.
         run: The run of the window, in which a source ends.
-        write: Writes its results.
+        flush: Writes its results.
         deadlines: How long the steps may take.
         on_left: Called at the moment at which it takes part no more.
 
@@ -36,7 +35,7 @@ class Departure:
         container: Container,
         *,
         run: WindowRun,
-        write: WriteDocument,
+        flush: Callable[[], Awaitable[None]],
         deadlines: Deadlines,
         on_left: Callable[[], None],
     ) -> None:
@@ -44,7 +43,7 @@ class Departure:
         self.teardown = Teardown(deadlines)
         self.failure: WindowError | None = None
         self._run = run
-        self._write = write
+        self._flush = flush
         self._on_left = on_left
 
     async def carry_out(self) -> None:
@@ -53,7 +52,7 @@ class Departure:
         steps: dict[Step, Callable[[], Awaitable[None]]] = {
             "stop": self._stop,
             "drain": self._drain,
-            "flush": partial(container.flush, self._write),
+            "flush": self._flush,
             "release": container.release,
         }
         for step, work in steps.items():

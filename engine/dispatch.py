@@ -38,6 +38,7 @@ class Dispatcher(Scope):
 
     async def _pump(self) -> None:
         """Work until this scope and those below it have nothing left to do."""
+        pace = self._drive.pace
         while not self._drive.lacks_workers:
             if self._delivery:
                 await self._continue(self._delivery)
@@ -52,7 +53,8 @@ class Dispatcher(Scope):
                 self._advance()
             else:
                 return
-            await self._drive.pace.keep()
+            if monotonic() >= pace.deadline:  # keep() each time would cost more
+                await pace.rest()
             if self._drive.observers:
                 await self._drive.wait_for_observers()
 

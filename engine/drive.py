@@ -10,6 +10,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from admf.engine.handler_watch import HandlerWatch
 from admf.engine.observation import EventObserver
 from admf.engine.pace import Pace
 from admf.engine.queues import BoundedQueue
@@ -31,6 +32,7 @@ class Drive:
 
     Args:
         pace: Says when to let the host's loop run. The drain and its workers take turns by it.
+        watch: Is told of handlers that fail, and times them if they are to be timed.
 
     Attributes:
         cancelled_before: Native cancellations of the draining task that lie before the drain.
@@ -53,10 +55,12 @@ class Drive:
         "pace",
         "progress",
         "waits_for_observers",
+        "watch",
     )
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Pace, watch: HandlerWatch) -> None:
         self.pace = pace
+        self.watch = watch
         self.cancelled_before = 0
         self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
         self.observers: list[EventObserver] = []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from weakref import WeakSet
 
 from admf.engine.clock import Clock, SimulatedClock
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.observing import Observer, Observers
 from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
@@ -30,6 +31,8 @@ class LifecycleManager:
         deadlines: How long the steps of a teardown may take.
         flushes_at_once: Containers of a window that write their results side by side.
         memory: Looks after the memory of windows with ``results_storage: auto``.
+        observers: Are told of each window, its flush, and its handlers where they fail or are slow.
+        slow_handler_ms: Report handlers that take longer; None times none of them.
         pace: Shared with other windows of the event loop; each has its own if not given.
 
     Raises:
@@ -45,6 +48,8 @@ class LifecycleManager:
         deadlines: Deadlines | None = None,
         flushes_at_once: int = 4,
         memory: MemoryGuard | None = None,
+        observers: Iterable[Observer] | Observers = (),
+        slow_handler_ms: float | None = None,
         pace: Pace | None = None,
     ) -> None:
         if flushes_at_once < 1:
@@ -55,6 +60,8 @@ class LifecycleManager:
         self._deadlines = deadlines or Deadlines()
         self._flushes_at_once = flushes_at_once
         self._memory = memory
+        self._observers = Observers.of(observers)
+        self._slow_handler_ms = slow_handler_ms
         self._pace = pace
         self._windows: WeakSet[ExecutionWindow] = WeakSet()
 
@@ -99,6 +106,8 @@ class LifecycleManager:
             deadlines=self._deadlines,
             flushes_at_once=self._flushes_at_once,
             memory=self._memory,
+            observers=self._observers,
+            slow_handler_ms=self._slow_handler_ms,
             pace=self._pace,
         )
         self._windows.add(window)

@@ -25,6 +25,7 @@ from admf.engine.summary import ContainerSummary
 from admf.engine.supervision import RestartCount
 from admf.engine.teardown import Deadlines
 from admf.engine.window_run import WindowRun
+from admf.engine.window_watch import WindowWatch
 
 __all__ = ["Membership"]
 
@@ -40,6 +41,7 @@ class Membership:
         results: Where those that leave write their results.
         clock: Stamps the events that tell of a change.
         deadlines: How long the steps of leaving may take.
+        watch: Tells observers of what is written.
 
     Attributes:
         containers: Those there are, each after all that it depends on.
@@ -53,6 +55,7 @@ class Membership:
         results: WindowResults,
         clock: Clock,
         deadlines: Deadlines,
+        watch: WindowWatch,
     ) -> None:
         self.containers: tuple[Container, ...] = ()
         self.retired: list[ContainerSummary] = []
@@ -61,6 +64,7 @@ class Membership:
         self._results = results
         self._clock = clock
         self._deadlines = deadlines
+        self._watch = watch
         self._ids: set[str] = set()  # of all there ever were, without regard to case
         self._open = False
         self._turn = anyio.Lock()
@@ -223,7 +227,7 @@ class Membership:
         return Departure(
             container,
             run=self._run,
-            write=self._results.write_container,
+            flush=partial(self._watch.flush, container, self._results.write_container),
             deadlines=self._deadlines,
             on_left=partial(self._tell_of_removal, container),
         )

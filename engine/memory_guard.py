@@ -16,7 +16,7 @@ from admf.engine.memory import MemoryGovernor, MemoryProbe, SystemMemory
 from admf.engine.storage import Storage
 from admf.engine.tiered import TieredStorage
 
-__all__ = ["GuardedWindow", "MemoryGuard"]
+__all__ = ["GuardedWindow", "MemoryGuard", "held_by"]
 
 LOOK_EVERY_S = 0.05
 """A process that fills 500 MB a second takes 25 MB meanwhile, 5 % of a limit of 512 MB."""
@@ -118,14 +118,14 @@ class MemoryGuard:
         held = self.storage.held_bytes
         if not self._governor.on_disk:
             return held
-        return held + sum(_held_by(window.containers) for window in self._open)
+        return held + sum(held_by(window.containers) for window in self._open)
 
     def _tell(self) -> None:
         self._looked.set()
         self._looked = anyio.Event()
 
 
-def _held_by(containers: Sequence[Container]) -> int:
+def held_by(containers: Sequence[Container]) -> int:
     """Estimate what tracers hold, at a cost that does not grow with the containers."""
     tracers = [it.tracer for it in containers if it.tracer is not None]
     sample = tracers[:: 1 + len(tracers) // TRACERS_MEASURED]

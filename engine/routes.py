@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Hashable, Iterable, Sequence
+from collections.abc import Collection, Container, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 from admf.engine.batch import Batch
 from admf.engine.block import is_block
+from admf.engine.bus_counts import Accounts, Deliveries, SubscriberKind
 from admf.engine.events import Envelope, Event, Published
 from admf.engine.observation import EventObserver
 from admf.engine.subscription import Handler, Subscription
@@ -151,6 +152,7 @@ class RoutingTable:
         self._observers = observers
         self._subscriptions: dict[Subscription, None] = {}
         self._recorders: list[Recorder] = []
+        self._accounts = Accounts()
         self._closed = False
 
     def known(self, cls: type[object]) -> Route | None:
@@ -199,10 +201,13 @@ class RoutingTable:
 
     def remove(self, subscription: Subscription) -> None:
         """Undo `add`; what its queue holds stays there to be handled or read."""
+        known = subscription in self._subscriptions
         self._subscriptions.pop(subscription, None)
         if subscription.queue is not None:
             subscription.queue.close()
         self.forget_routes()
+        if known:
+            self._accounts.retire(subscription)
 
     def exchange(
         self, leaving: Collection[Subscription], entering: Collection[Subscription]
@@ -239,12 +244,20 @@ class RoutingTable:
         for subscription in self._subscriptions:
             subscription.end()
         self.forget_routes()
+        for subscription in self._subscriptions:
+            self._accounts.retire(subscription)
         self._subscriptions.clear()
 
     def forget_routes(self) -> None:
         """Work the routes out anew."""
         self.settle()
         self._routes.clear()
+
+    def deliveries(self) -> Mapping[SubscriberKind, Deliveries]:
+        """Return what went to subscribers so far, without changing their accounts."""
+        routes = tuple(self._routes.values())
+        unbooked = sum(route.delivered * len(route.subscriptions) for route in routes)
+        return self._accounts.sum(tuple(self._subscriptions), unbooked)
 
     def settle(self) -> None:
         """Bring the accounts of all subscriptions up to date."""

@@ -9,6 +9,7 @@ from threading import get_ident
 from typing import Any
 
 from admf.engine.block import event_class, last_ts
+from admf.engine.bus_counts import BusCounts
 from admf.engine.delivery import DeadLetter, Delivery, QueueItem, TableChange
 from admf.engine.drive import Drive
 from admf.engine.errors import HandlerError, WindowError
@@ -47,6 +48,7 @@ class Scope(ABC):
         self._parent = parent
         self._contains_failures = contain_failures
         self._children: list[Scope] = []
+        self._past = BusCounts()  # of scopes that were below this one
         self._processes: deque[tuple[Iterator[None], int]] = deque()
         self._delivery: Delivery | None = None
         self._error: WindowError | None = None
@@ -91,6 +93,12 @@ class Scope(ABC):
     async def _pump(self) -> None:
         """Work until this scope and those below it have nothing left to do."""
 
+    def _counts(self) -> BusCounts:
+        """Return what this scope and those below it have handled so far."""
+        waiting = max(self._published - self._seq, 0)
+        counts = BusCounts(self._published, 0, waiting, self._table.deliveries()) + self._past
+        return sum((child._counts().as_scope for child in tuple(self._children)), counts)
+
     # -- failures ---------------------------------------------------------------------------------
 
     def _bury(
@@ -112,9 +120,12 @@ class Scope(ABC):
         on_error = subscription.on_error
         if (on_error if isinstance(on_error, str) else on_error(letter)) == "propagate":
             self._fail(subscription.name, name, seq, error)
+        else:
+            self._drive.watch.failed(self.name, subscription.name, name, seq, error)
 
     def _fail(self, who: str, what: str, seq: int, error: BaseException) -> None:
         """Keep an error, unless there is one already, to be raised by the drain."""
+        self._drive.watch.failed(self.name, who, what, seq, error)
         if self._error is not None:
             return
         if isinstance(error, WindowError):
@@ -146,9 +157,9 @@ class Scope(ABC):
     def _end(self) -> None:
         """Take no further event, from wherever it comes."""
         self._append = _ignore
-        for child in self._children:
+        for child in tuple(self._children):
             child._end()
-        self._children.clear()
+            self._disown(child)
 
     def _forget_routes(self) -> None:
         """Work out anew whom events reach, in this scope and those below it."""
@@ -159,6 +170,7 @@ class Scope(ABC):
     def _disown(self, child: Scope) -> None:
         if child in self._children:
             self._children.remove(child)
+            self._past += child._counts().as_scope.at_rest
 
     def _close(self) -> None:
         """Let go of everything, in this scope and those below it."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import ParamSpec, TypeVar
 
+from admf.engine.activity import Activity
 from admf.engine.bus import Bus
 from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container
 from admf.engine.events import Event, Published, event_name
+from admf.engine.observing import ContainerFlush, HandlerFailure, LoopReport, Observer, SlowHandler
 from admf.engine.results import Document
 from admf.engine.storage import LocalStorage
 
-__all__ = ["FaultStorage", "RecordingContainer", "SimulatedClock"]
+__all__ = ["FaultStorage", "RecordingContainer", "RecordingObserver", "SimulatedClock"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -150,5 +153,76 @@ class RecordingContainer(Container):
 
     def _note(self, hook: str) -> None:
         self.journal.append(f"{self.id}.{hook}")
+        if hook in self._errors:
+            raise self._errors[hook]
+
+
+class RecordingObserver(Observer):
+    """An observer that notes what it is told.
+
+    Args:
+        errors: What to raise, by the name of the hook; ``enter`` and ``leave`` stand for the two
+            ends of ``within``.
+
+    Attributes:
+        journal: Hooks called so far, in order: ``opened window w1``, ``within flush flush``, ...
+        activities: Those that were opened.
+        flushes: Of containers.
+        failures: Of handlers.
+        slow: Slow handlers.
+        loop: Reports of a `LoopWatch`.
+    """
+
+    def __init__(self, errors: Mapping[str, BaseException] = MappingProxyType({})) -> None:
+        self.journal: list[str] = []
+        self.activities: list[Activity] = []
+        self.flushes: list[ContainerFlush] = []
+        self.failures: list[HandlerFailure] = []
+        self.slow: list[SlowHandler] = []
+        self.loop: list[LoopReport] = []
+        self._errors = errors
+
+    def opened(self, activity: Activity) -> None:
+        """Take note."""
+        self.activities.append(activity)
+        self._note("opened", f"{activity.kind} {activity.name}")
+
+    def closed(self, activity: Activity) -> None:
+        """Take note."""
+        self._note("closed", f"{activity.kind} {activity.name} {activity.status}")
+
+    def within(self, activity: Activity) -> AbstractContextManager[object]:
+        """Take note of both ends."""
+        self._note("within", f"{activity.kind} {activity.name}")
+        return self._within(f"{activity.kind} {activity.name}")
+
+    def container_flushed(self, flush: ContainerFlush) -> None:
+        """Take note."""
+        self.flushes.append(flush)
+        self._note("container_flushed", flush.container_id)
+
+    def handler_failed(self, failure: HandlerFailure) -> None:
+        """Take note."""
+        self.failures.append(failure)
+        self._note("handler_failed", failure.handler)
+
+    def slow_handler(self, slow: SlowHandler) -> None:
+        """Take note."""
+        self.slow.append(slow)
+        self._note("slow_handler", slow.handler)
+
+    def loop_held(self, report: LoopReport) -> None:
+        """Take note."""
+        self.loop.append(report)
+        self._note("loop_held", "")
+
+    @contextmanager
+    def _within(self, what: str) -> Generator[None]:
+        self._note("enter", what)
+        yield
+        self._note("leave", what)
+
+    def _note(self, hook: str, what: str) -> None:
+        self.journal.append(f"{hook} {what}")
         if hook in self._errors:
             raise self._errors[hook]

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Protocol, TypeAlias, TypeVar
 
+from admf.engine.activity import Attribute
 from admf.engine.bus import Bus
 from admf.engine.clock import Clock
 from admf.engine.container import Container
@@ -81,6 +82,7 @@ class TopologyBuilder:
         registry: Plug-ins by name.
         clock: The window's clock.
         resources: What the host shares between windows.
+        description: What `describe` was told.
     """
 
     def __init__(
@@ -104,6 +106,11 @@ class TopologyBuilder:
         self._containers: dict[str, Container] = {}
         self._ids = UniqueIds("container id")
         self._reports: list[Report] = []
+        self.description: dict[str, Attribute] = {}
+
+    def describe(self, **attributes: Attribute) -> None:
+        """Say of the window what its observers may want to know, such as how many lanes it has."""
+        self.description.update(attributes)
 
     def add(self, container: C) -> C:
         """Add a container and return it.

@@ -19,6 +19,7 @@ from admf.engine.errors import StateError, WindowError
 from admf.engine.failures import combine, describe_all
 from admf.engine.membership import Membership
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.observing import Observers
 from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
@@ -28,6 +29,7 @@ from admf.engine.teardown import Deadlines, Step, Teardown
 from admf.engine.topology import Report, Resources, Topology, TopologyBuilder
 from admf.engine.window_run import WindowRun
 from admf.engine.window_spec import WindowSpec
+from admf.engine.window_watch import WindowWatch
 
 __all__ = ["ExecutionWindow"]
 
@@ -52,6 +54,8 @@ class ExecutionWindow:
         deadlines: How long the steps of the teardown may take.
         flushes_at_once: Containers that write their results side by side.
         memory: Looks after the memory of a window with ``results_storage: auto``.
+        observers: Are told of the window, its flush, and its handlers where they fail or are slow.
+        slow_handler_ms: See `Bus`.
         pace: Shared with other windows of the event loop, so that they take turns.
 
     Attributes:
@@ -72,11 +76,19 @@ class ExecutionWindow:
         flushes_at_once: int,
         memory: MemoryGuard | None = None,
         pace: Pace | None = None,
+        observers: Observers | None = None,
+        slow_handler_ms: float | None = None,
     ) -> None:
         self.spec = spec
         self.results = results
         self._pace = pace or Pace()
-        self.bus = Bus(spec.window_id or spec.phase_name, pace=self._pace)
+        observers = observers or Observers()
+        self.bus = Bus(
+            spec.window_id or spec.phase_name,
+            pace=self._pace,
+            observers=observers,
+            slow_handler_ms=slow_handler_ms,
+        )
         self.summary: WindowSummary | None = None
         self._registry = registry
         self._build_with = build
@@ -87,7 +99,8 @@ class ExecutionWindow:
         self._reports: tuple[Report, ...] = ()
         self._report: dict[str, object] = {}
         self._run = WindowRun(self.bus, spec.window_id, clock)
-        self._members = Membership(self.bus, self._run, results, clock, deadlines)
+        self._watch = WindowWatch(observers)
+        self._members = Membership(self.bus, self._run, results, clock, deadlines, self._watch)
         self._teardown = Teardown(deadlines)
         self._closing = Joinable()
         self._to_close = deque(
@@ -129,10 +142,12 @@ class ExecutionWindow:
             if self._memory is not None:
                 await self._memory.admit(self)
             await self._pace.keep()
-            self._build()
-            for container in self.containers:
-                await self._pace.keep()
-                await container.start()
+            self._watch.opened(self)
+            with self._watch.within():
+                self._build()
+                for container in self.containers:
+                    await self._pace.keep()
+                    await container.start()
             self._members.open()
         except BaseException as error:
             await self.aclose(error)
@@ -150,6 +165,7 @@ class ExecutionWindow:
         )
         build = self._build_with or self._registered_topology().build
         build(builder)
+        self._watch.describe(builder.description)
         self._members.begin_with(builder.in_start_order())
         self._reports = builder.reports
 
@@ -172,7 +188,8 @@ class ExecutionWindow:
         """
         if not self.containers or self._run.started:
             raise StateError(f"window {self.bus.name!r} runs once, between its start and its close")
-        await self._run.run(self.containers, self._fail_contained)
+        with self._watch.within():
+            await self._run.run(self.containers, self._fail_contained)
 
     def give_up(self, error: WindowError) -> None:
         """End a run that is under way, which then raises ``error``; does nothing to others."""
@@ -200,7 +217,8 @@ class ExecutionWindow:
             StateError: The window is not open, or the container is not new.
             BusError: Called by a handler, which may start a task that calls it.
         """
-        return await self._members.add(container)
+        with self._watch.within():
+            return await self._members.add(container)
 
     async def swap(self, container_id: str, successor: Container) -> int:
         """Let a new container take the place of another, between two events.
@@ -226,7 +244,8 @@ class ExecutionWindow:
             Exception: The new one could not start or take over, or what went wrong in the end of
                 the old one, which fails the window.
         """
-        return await self._members.swap(container_id, successor)
+        with self._watch.within():
+            return await self._members.swap(container_id, successor)
 
     async def remove(self, container_id: str) -> int:
         """Stop a container, let it handle what it has accepted, write its results, release it.
@@ -243,7 +262,8 @@ class ExecutionWindow:
             BusError: Called by a handler, which may start a task that calls it.
             Exception: What went wrong in a step; all steps were attempted, and the window fails.
         """
-        return await self._members.remove(container_id)
+        with self._watch.within():
+            return await self._members.remove(container_id)
 
     # -- close ------------------------------------------------------------------------------------
 
@@ -275,7 +295,8 @@ class ExecutionWindow:
         if error is not None:
             self._run.take_note(error)
         try:
-            await finish(partial(self._closing.run, self._close))
+            with self._watch.within():
+                await finish(partial(self._closing.run, self._close))
         except Exception as failure:
             if error is None:
                 raise
@@ -353,11 +374,13 @@ class ExecutionWindow:
         write = self.results.write_container
         left = await self._those_that_take_time("flush")
         flushes = {_name(it): partial(self._flush_one, it, write) for it in left}
-        await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
+        with self._watch.flushing(len(flushes)):
+            await self._teardown.attempt_all("flush", flushes, at_once=self._flushes_at_once)
+            self._watch.flushed(self._teardown.error("flush", name) for name in flushes)
 
     async def _flush_one(self, container: Container, write: WriteDocument) -> None:
         await self._pace.keep()
-        await container.flush(write)
+        await self._watch.flush(container, write)
 
     async def _commit(self) -> None:
         self._fail_those_that_failed_to("flush")
@@ -385,7 +408,9 @@ class ExecutionWindow:
 
     async def _conclude(self) -> None:
         """Leave one line in the log, and let go of the containers."""
-        log_window(self._summarise())
+        summary = self._summarise()
+        log_window(summary)
+        self._watch.closed(self, summary, [*self._run.failures, *self._teardown.errors])
         self._reports = ()
         containers, self._members.containers = list(self.containers), ()
         while containers:  # what they hold takes time to let go of

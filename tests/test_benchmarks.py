@@ -7,7 +7,10 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +28,54 @@ def test_the_bus_benchmark_runs_with_whatever_peers_are_installed() -> None:
     modes = ("sync inline", "async inline", "sync mailbox", "async mailbox")
     assert measured == {(mode, handlers) for mode in modes for handlers in (1, 10, 100)}
     assert all(it["ratio"] == 1 for it in figures if it["candidate"] == "bare loop")
+
+
+def test_the_latency_benchmark_delivers_everything_that_was_due() -> None:
+    options = ["--rates", "1000", "2000", "--seconds", "0.02", "--repeats", "1", "--json"]
+    result = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, str(BENCHMARKS / "bench_latency.py"), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    figures = json.loads(result.stdout)
+    of_admf = {(it["path"], it["candidate"]) for it in figures if "admf" in it["candidate"]}
+    assert of_admf == {
+        ("publish -> handler", "admf, plain"),
+        ("publish -> handler", "admf, async"),
+        ("publish -> other task", "admf, mailbox"),
+        ("publish -> other task", "admf, stream"),
+    }
+    assert {it["rate"] for it in figures} == {1_000, 2_000}
+    assert all(0.0 < it["p50_us"] <= it["p99_us"] <= it["p999_us"] for it in figures)
+
+
+@pytest.mark.anyio
+async def test_a_latency_counts_from_when_an_event_was_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    bench = importlib.import_module("bench_latency")
+    now = 0
+
+    def clock() -> int:
+        nonlocal now
+        now += 1_000
+        return now
+
+    @asynccontextmanager
+    async def stalls_once(arrivals: Any) -> AsyncGenerator[tuple[Any, Any]]:
+        def publish(due: int) -> None:
+            nonlocal now
+            arrivals.take(bench.Tick(due, 1.0))
+            if len(arrivals.ns) == 3:  # holds up the publisher for the time of five events
+                now += 5_000_000
+
+        yield publish, bench.nothing
+
+    found = await bench.Load(1_000, 0.01, clock).put_on(stalls_once)
+    late_ms = [round(ns / 1_000_000) for ns in found.latencies_ns]
+    assert late_ms == [0, 0, 0, 4, 3, 2, 1, 0, 0, 0]
 
 
 def test_the_memory_benchmark_measures_walk_forwards_and_policies() -> None:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from admf.engine.observing import Observers
 from admf.workflows.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +123,22 @@ def test_the_live_example_runs(folder: Path) -> None:
     lines = python(folder, "-c", f"{session}\n{pulse}").splitlines()
     assert lines[0] == "live/000001 completed 23"
     assert sum(int(line.split()[2]) for line in lines) == 209
+
+
+def test_the_observer_that_is_shown_is_one() -> None:
+    (code,) = [code for code in blocks("python", EMBEDDING) if "(Observer)" in code]
+    names: dict[str, Any] = {}
+    exec(compile(code, "document", "exec"), names)  # noqa: S102 - our own documents
+    assert Observers([names["Alarm"]()])
+
+
+def test_the_observed_run_shows_what_the_guide_lists(folder: Path) -> None:
+    (code,) = [code for code in blocks("python", EMBEDDING) if "AdmfCollector" in code]
+    output = python(folder, "-c", code)
+    assert 'admf_activities_total{kind="run",status="completed"} 1.0' in output
+    shown = set(re.findall(r"^# TYPE (admf_\w+) (?:counter|gauge|histogram)", output, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(admf_\w+)` \|", EMBEDDING, re.MULTILINE))
+    assert {name for name in shown if not name.endswith("_created")} == listed
 
 
 def test_every_linked_file_exists() -> None:

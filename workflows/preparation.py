@@ -18,6 +18,7 @@ from admf.engine.clock import Clock
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.memory import MemoryProbe, SystemMemory
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.observing import Observers
 from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.storage import Storage
@@ -57,6 +58,8 @@ class Preparation:
         memory: Tells how much memory there is; the system, if not given.
         workers: Processes that run windows side by side.
         seconds_here: How long windows run in this process before workers are started.
+        observers: Are told of runs, phases, windows and flushes.
+        slow_handler_ms: Report handlers that take longer; None times none of them.
         one_by_one: Lets one thread at a time work at what needs the interpreter: each that does so
             holds up the event loop.
     """
@@ -69,6 +72,8 @@ class Preparation:
     memory: MemoryProbe | None
     workers: int
     seconds_here: float
+    observers: Observers
+    slow_handler_ms: float | None
     one_by_one: anyio.CapacityLimiter
 
     def load(
@@ -125,6 +130,8 @@ class Preparation:
             resources=Resources(catalog, UserModules(loaded.folder)),
             memory=memory,
             pace=self.pace,
+            observers=self.observers,
+            slow_handler_ms=self.slow_handler_ms,
         )
         executor = self._executor(InlineExecutor(lifecycle), catalog, loaded.folder)
         sequencer = Sequencer(self.registry, executor, catalog)
@@ -141,6 +148,7 @@ class Preparation:
             memory=memory,
             storage=self.storage,
             clock=self.clock,
+            observers=self.observers,
             existing=existing,
         )
 
@@ -155,6 +163,7 @@ class Preparation:
             catalog=catalog,
             modules=modules,
             after=self.seconds_here,
+            observers=self.observers,
         )
 
     async def _plan(self, loaded: LoadedExperiment, sequencer: Sequencer) -> Plan:

@@ -16,6 +16,7 @@ from admf.engine.failures import ungroup
 from admf.engine.lock import RunLock
 from admf.engine.lock_owner import LockOwner
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.observing import Observers
 from admf.engine.results import ResultStore
 from admf.engine.shielding import finish
 from admf.engine.storage import Storage
@@ -33,6 +34,7 @@ from admf.workflows.loading import LoadedExperiment
 from admf.workflows.outcome import PhaseResult, RunResult
 from admf.workflows.progress import ProgressMeter, RunProgress
 from admf.workflows.run_record import RunRecord
+from admf.workflows.run_watch import watched_run
 from admf.workflows.study import Plan, Study
 from admf.workflows.workflow import BranchingWorkflow, IteratingWorkflow
 
@@ -66,6 +68,7 @@ class RunExecution:
         memory: Looks after their memory.
         storage: Where the run's folder goes.
         clock: Tells how fast the run is.
+        observers: Are told of the run and its phases.
         existing: What to do if there are results in it.
 
     Attributes:
@@ -82,6 +85,7 @@ class RunExecution:
         memory: MemoryGuard,
         storage: Storage,
         clock: Clock,
+        observers: Observers,
         existing: Existing = "refuse",
     ) -> None:
         self._plan = plan
@@ -90,6 +94,7 @@ class RunExecution:
         self._executor = executor
         self._memory = memory
         self._storage = storage
+        self._observers = observers
         self._existing: Existing = existing
         self._folder = plan.loaded.results_dir
         self._record = RunRecord(self._folder, plan)
@@ -148,7 +153,10 @@ class RunExecution:
         try:
             await self._open_store(self._plan)
             self._tell(on_note)
-            result = await self._execute()
+            workflow = self._plan.loaded.experiment.workflow
+            with watched_run(self._observers, self.run_id, workflow) as over:
+                result = await self._execute()
+                over(result)
         finally:
             await finish(self._executor.aclose)
             await finish(self._unlock)
@@ -224,6 +232,7 @@ class RunExecution:
             store=store,
             memory=self._memory,
             folder=path,
+            observers=self._observers,
             prefix=prefix,
             on_progress=self._on_progress,
             on_window=self._on_window,

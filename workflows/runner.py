@@ -15,6 +15,7 @@ import anyio.lowlevel
 from admf.engine.clock import Clock, WallClock
 from admf.engine.errors import ConfigError, StateError
 from admf.engine.memory import MemoryProbe
+from admf.engine.observing import Observer, Observers
 from admf.engine.pace import Pace
 from admf.engine.registry import Registry
 from admf.engine.storage import LocalStorage, Storage
@@ -65,6 +66,9 @@ class Runner:
         kept_runs: Runs that are over and still stand in `runs`.
         max_block_ms: Longest time that all runs together hold the event loop.
         clock: Tells how fast runs are; the machine's own by default.
+        observers: Are told of runs, phases, windows and flushes, and of handlers that fail.
+        slow_handler_ms: Report handlers, and calls of strategies, that take longer; None times
+            none of them. On worker processes nothing is timed.
 
     Raises:
         ValueError: ``max_runs`` is less than 1; or results are to be replaced and to be continued;
@@ -87,6 +91,8 @@ class Runner:
         kept_runs: int = 100,
         max_block_ms: float = 5.0,
         clock: Clock | None = None,
+        observers: Iterable[Observer] = (),
+        slow_handler_ms: float | None = None,
     ) -> None:
         if max_runs < 1:
             raise ValueError(f"max_runs must be at least 1, got {max_runs}")
@@ -103,6 +109,8 @@ class Runner:
             memory=memory,
             workers=_checked_workers(workers, own_plugins=registry is not None),
             seconds_here=_SECONDS_HERE if workers == "auto" else 0.0,
+            observers=Observers(observers),
+            slow_handler_ms=slow_handler_ms,
             one_by_one=anyio.CapacityLimiter(1),
         )
         self._queue = RunQueue(max_runs, kept_runs)

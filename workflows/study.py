@@ -13,6 +13,7 @@ from admf.containers.market_data import MarketData
 from admf.engine.errors import AdmfError, ConfigError, StorageError
 from admf.engine.held import HeldStorage
 from admf.engine.memory_guard import MemoryGuard
+from admf.engine.observing import Observers
 from admf.engine.results import ResultStore
 from admf.engine.window import ExecutionWindow
 from admf.sequences.phase import ResolvedPhase
@@ -24,6 +25,7 @@ from admf.workflows.phase_results import found_nothing, namespace_of, phase_data
 from admf.workflows.phase_watch import PhaseWatch
 from admf.workflows.progress import RunProgress
 from admf.workflows.references import condition_holds
+from admf.workflows.run_watch import watched_phase
 from admf.workflows.workflow import Workflow
 
 __all__ = ["Plan", "Study"]
@@ -59,6 +61,7 @@ class Study:
         store: Where results go that are kept on disk; None if no phase keeps any.
         memory: Looks after phases whose results are in memory as long as there is room.
         folder: Path of the study in the run, for what is kept in memory.
+        observers: Are told of each phase that runs.
         prefix: Put before the names of phases when they are reported.
         on_progress: Called as bars are handled.
         on_window: Called with each phase and window before the window starts.
@@ -76,6 +79,7 @@ class Study:
         store: ResultStore | None,
         memory: MemoryGuard,
         folder: str,
+        observers: Observers,
         prefix: str = "",
         on_progress: Callable[[RunProgress], None] | None = None,
         on_window: Callable[[str, ExecutionWindow], None] | None = None,
@@ -89,6 +93,7 @@ class Study:
         self._memory = HeldStorage()
         self._memory_store = ResultStore(self._memory, folder)
         self._tiered_store = ResultStore(memory.storage, folder)
+        self._observers = observers
         self._prefix = prefix
         self._on_progress = on_progress
         self._on_window = on_window
@@ -122,8 +127,14 @@ class Study:
         if unmet is not None:
             self.results[phase.name] = unmet
             return
+        name = f"{self._prefix}{phase.name}"
+        with watched_phase(self._observers, name, phase) as over:
+            await self._carry_out(phase, name)
+            over(self.results[phase.name])
+
+    async def _carry_out(self, phase: ResolvedPhase, name: str) -> None:
         watch = PhaseWatch(
-            f"{self._prefix}{phase.name}",
+            name,
             self._plan.data[phase.name],
             self._on_progress,
             self._on_window,

@@ -36,8 +36,8 @@ def configure_logging(*, verbose: bool) -> None:
 def _not_twice(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Drop the line of a window: how it ended is what the command reports."""
-    if event["event"] == "window_closed":
+    """Drop the lines of windows and run: how they ended is what the command reports."""
+    if event["event"] in ("window_closed", "run_closed"):
         raise structlog.DropEvent
     return event
 

@@ -18,12 +18,14 @@ from admf.containers.catalog import DataCatalog
 from admf.containers.config import DataConfig
 from admf.engine.errors import WindowError
 from admf.engine.held import HeldStorage
+from admf.engine.observing import Observers
 from admf.engine.result_names import COMMIT_FILE
 from admf.engine.results import WindowResults
 from admf.engine.shielding import finish
 from admf.engine.storage import LocalStorage
 from admf.engine.summary import WindowSummary, log_window
 from admf.engine.window_spec import WindowSpec
+from admf.engine.window_watch import attributes_of, figures_of
 from admf.sequences.executor import InlineExecutor, WindowObserver
 from admf.workflows.workers.messages import (
     FRAME_BYTES,
@@ -178,6 +180,7 @@ class ProcessExecutor:
         modules: Folder in which the user's own modules are found.
         after: Seconds for which windows take turns here before workers are started, which takes
             about half a second itself.
+        observers: Are told of windows on workers from outside: that they begin, and how they end.
     """
 
     def __init__(
@@ -188,12 +191,14 @@ class ProcessExecutor:
         catalog: DataCatalog,
         modules: Path | None,
         after: float = 0.0,
+        observers: Observers,
     ) -> None:
         self.slots = workers
         self._inline = inline
         self._catalog = catalog
         self._modules = modules
         self._seconds_here = after
+        self._observers = observers
         self._turn = anyio.Lock()
         self._workers_from: float | None = None
         self._idle: list[_Worker] = []
@@ -215,11 +220,20 @@ class ProcessExecutor:
                 self._turn.release()
         self._free = self._free or anyio.CapacityLimiter(self.slots)
         async with self._free:
-            tell = observer.watch(spec)
-            message = self._message(spec, results, progress=tell is not None)
-            summary = await self._attempt(_Window(spec, message, results, observer, tell))
-        log_window(summary)
+            name = spec.window_id or spec.phase_name
+            with self._observers.activity("window", name, attributes_of(spec)) as activity:
+                summary = await self._run_there(spec, results, observer)
+                if activity is not None:
+                    activity.end(summary.status, attributes=figures_of(summary))
+                log_window(summary)
         return summary
+
+    async def _run_there(
+        self, spec: WindowSpec, results: WindowResults, observer: WindowObserver
+    ) -> WindowSummary:
+        tell = observer.watch(spec)
+        message = self._message(spec, results, progress=tell is not None)
+        return await self._attempt(_Window(spec, message, results, observer, tell))
 
     def hurry(self) -> None:
         """Have windows that were cancelled end within seconds."""
