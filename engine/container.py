@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import anyio
 import msgspec
@@ -149,8 +149,8 @@ class Container:
     async def on_release(self) -> None:
         """Let go of what `on_start` opened; also called if that failed half-way."""
 
-    def hand_over(self) -> object:
-        """Return what another needs to go on in this one's place, as plain data.
+    def hand_over(self) -> msgspec.Struct | None:
+        """Return what another needs to go on in this one's place, as plain data; None for nothing.
 
         Called between two events, when all up to there have been handled. It must leave the
         container as it is: if the other cannot take over, this one goes on. A source may be asked
@@ -158,7 +158,7 @@ class Container:
         """
         return None
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: Any) -> None:
         """Go on from what `hand_over` returned; called after `on_start`, before the first event."""
 
     def renew(self, container_id: str) -> Container:
@@ -212,10 +212,11 @@ class Container:
             instead_of.leave()
 
     def leave(self) -> None:
-        """Take in no event any more; what its mailboxes hold it still handles.
+        """Take in no event any more, nor pass `until_resumed`; for `Bus.between` alone.
 
-        For `Bus.between` alone.
+        What its mailboxes hold it still handles.
         """
+        self._resumed = anyio.Event()
         self.scope.exchange(self._subscriptions, (), detach=self.tracer)
         self._traced = False
         self.last_seq = self.scope.next_seq - 1

@@ -130,11 +130,8 @@ class Dispatcher(Scope):
     async def _deliver(self, item: QueueItem) -> None:
         event, cause, source = item
         origin: Scope | None = None
-        if isinstance(event, TableChange):
-            event.apply()
-            return
-        if isinstance(event, Interlude):
-            await self._wait_for(event)
+        if isinstance(event, (TableChange, Interlude)):
+            await self._do_between_events(event)
             return
         if isinstance(event, Exported):
             origin, event = event.origin, event.event
@@ -164,17 +161,20 @@ class Dispatcher(Scope):
         await self._continue(self._delivery)
         route.paced(quick=self._drive.look())
 
-    async def _wait_for(self, interlude: Interlude) -> None:
-        outer, self.cause = self.cause, interlude.cause
+    async def _do_between_events(self, item: TableChange | Interlude) -> None:
+        if isinstance(item, TableChange):
+            item.apply()
+            return
+        outer, self.cause = self.cause, item.cause
         try:
-            suspended = begin(interlude.do(self._seq))
+            suspended = begin(item.do(self._seq))
             self.cause = outer
             if suspended is not None:
-                await resume(self, interlude.cause, suspended)
+                await resume(self, item.cause, suspended)
         finally:
             self.cause = outer
-            if not interlude.over:  # it was interrupted
-                self._queue.appendleft((interlude, 0, ""))
+            if not item.over:  # it was interrupted
+                self._queue.appendleft((item, 0, ""))
 
     async def _continue(self, delivery: Delivery) -> None:
         envelope, drive = delivery.envelope, self._drive

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Self
 
 import anyio
 import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
-from admf.engine.cancellation import cancellations
+from admf.engine.cancellation import cancellations, current_task
 from admf.engine.delivery import Interlude
 from admf.engine.dispatch import Dispatcher
 from admf.engine.drive import Drive
@@ -27,18 +26,19 @@ class Draining(Dispatcher):
         self,
         name: str,
         drive: Drive,
-        parent: Self | None,
+        parent: Draining | None,
         exports: tuple[type[Event], ...],
         *,
         contain_failures: bool,
     ) -> None:
         super().__init__(name, drive, parent, exports, contain_failures=contain_failures)
-        self._root: Self = parent._root if parent else self
+        self._root: Draining = parent._root if parent else self
         self._draining = False
+        self._drainer: object = None
         self._loop: EventLoopToken | None = None
 
     @property
-    def root(self) -> Self:
+    def root(self) -> Draining:
         """The bus that this one is a scope of, at whatever depth; itself if it is none."""
         return self._root
 
@@ -56,15 +56,41 @@ class Draining(Dispatcher):
             return
         if self._draining:
             self.refuse_own_handlers("drain()")
+        if self._drive.dismissed:
+            await anyio.lowlevel.checkpoint()
         while self._draining:
             await self._drive.until_told()
         self._draining = True
+        self._drainer = current_task()
         self._loop = anyio.lowlevel.current_token()
         try:
             await self._drain()
         finally:
             self._draining = False
             self._drive.tell()
+        if self._drive.dismissed:
+            for scope in tuple(self._drive.dismissed):
+                scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    def is_drained_by(self, task: object) -> bool:
+        """Whether a task, see `current_task`, is the one that drains this bus now."""
+        root = self._root
+        return root._draining and root._drainer == task
+
+    def dismiss(self, scope: anyio.CancelScope, task: object) -> None:
+        """Cancel what a task does in ``scope``, but not while it drains the bus.
+
+        That would interrupt handlers of others, which would be called again. What it does next
+        instead of going on behind its drain is to end. `let_go` of the scope when it has.
+        """
+        self._drive.dismissed[scope] = None
+        if not self.is_drained_by(task):
+            scope.cancel()
+
+    def let_go(self, scope: anyio.CancelScope) -> None:
+        """Undo `dismiss`, which may not have come to pass."""
+        self._drive.dismissed.pop(scope, None)
 
     async def _drain(self) -> None:
         if cancellations():  # one that was asked for but has not come yet is to come now

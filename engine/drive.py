@@ -33,6 +33,7 @@ class Drive:
 
     Attributes:
         cancelled_before: Native cancellations of the draining task that lie before the drain.
+        dismissed: What is to be cancelled between two drains; see `Bus.dismiss`.
         deadline: Time on the monotonic clock, in seconds, at which the loop has to yield.
         mailboxes: Every subscription with a mailbox: its scope and its queue.
         progress: Set when a drain that waits for its workers should look again.
@@ -45,6 +46,7 @@ class Drive:
         "_workers",
         "cancelled_before",
         "deadline",
+        "dismissed",
         "mailboxes",
         "max_block_s",
         "progress",
@@ -56,6 +58,7 @@ class Drive:
         self.deadline = 0.0
         self.mailboxes: dict[Subscription, tuple[MailboxOwner, BoundedQueue]] = {}
         self.progress = anyio.Event()
+        self.dismissed: dict[anyio.CancelScope, None] = {}
         self._looked = 0.0
         self._told: anyio.Event | None = None  # made only when somebody waits
         self._turnstile = anyio.Lock(fast_acquire=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakSet
 
 from admf.engine.clock import Clock, SimulatedClock
 from admf.engine.memory_guard import MemoryGuard
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
+from admf.engine.storage import MemoryStorage, Storage
 from admf.engine.teardown import Deadlines
-from admf.engine.topology import Resources
+from admf.engine.topology import Resources, TopologyBuilder
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_spec import WindowSpec
 
@@ -20,7 +22,7 @@ class LifecycleManager:
     """Makes execution windows, any number of which may be open side by side.
 
     Args:
-        registry: Where topologies and their plug-ins are found.
+        registry: Where topologies and their plug-ins are found; none are if not given.
         clock: Shared by all windows. By default each window has a simulated one of its own, which
             starts at 0, so that no trace depends on when it was made.
         resources: What the windows share.
@@ -35,7 +37,7 @@ class LifecycleManager:
     def __init__(
         self,
         *,
-        registry: Registry,
+        registry: Registry | None = None,
         clock: Clock | None = None,
         resources: Resources | None = None,
         deadlines: Deadlines | None = None,
@@ -44,7 +46,7 @@ class LifecycleManager:
     ) -> None:
         if flushes_at_once < 1:
             raise ValueError(f"flushes_at_once must be at least 1, got {flushes_at_once}")
-        self._registry = registry
+        self._registry = Registry() if registry is None else registry
         self._clock = clock
         self._resources = resources or Resources()
         self._deadlines = deadlines or Deadlines()
@@ -59,10 +61,35 @@ class LifecycleManager:
             spec: What the window is to do.
             results: Where its files go.
         """
+        return self._window(spec, results, None)
+
+    def window_of(
+        self,
+        build: Callable[[TopologyBuilder], object],
+        name: str = "window",
+        storage: Storage | None = None,
+    ) -> ExecutionWindow:
+        """Return a window of an application's own containers, which is no part of any study.
+
+        Args:
+            build: Adds the containers, as `Topology.build` does.
+            name: Names the window, and the folder of its results.
+            storage: Where the results go; they stay in memory if not given.
+        """
+        spec = WindowSpec(workflow_id=name, phase_name=name, topology=name)
+        return self._window(spec, WindowResults(storage or MemoryStorage(), name), build)
+
+    def _window(
+        self,
+        spec: WindowSpec,
+        results: WindowResults,
+        build: Callable[[TopologyBuilder], object] | None,
+    ) -> ExecutionWindow:
         window = ExecutionWindow(
             spec,
             results,
             registry=self._registry,
+            build=build,
             clock=self._clock or SimulatedClock(),
             resources=self._resources,
             deadlines=self._deadlines,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -26,6 +27,8 @@ from admf.engine.teardown import Deadlines
 from admf.engine.window_run import WindowRun
 
 __all__ = ["Membership"]
+
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Membership:
@@ -119,9 +122,8 @@ class Membership:
             arrival = self.arrival(successor, instead_of=self._find(container_id))
             try:
                 await arrival.in_turn()
-            finally:
-                if arrival.replaced is not None:
-                    await finish(partial(self.retire, arrival.replaced))
+            finally:  # it may have entered even if something was raised
+                await self._retire_replaced(arrival)
             return successor.after_seq
 
     async def remove(self, container_id: str) -> int:
@@ -202,6 +204,20 @@ class Membership:
         failure = combine(f"the end of container {container.id!r} failed", errors)
         if failure is not None:
             raise failure
+
+    async def from_within(self, container: Container, see_off: Work) -> None:
+        """See a container off in work of `Bus.before_next`, or beside it.
+
+        The latter if it is a source in whose drain that work is done: it has to end first.
+        """
+        if self._run.drains(container):
+            self._run.begin(see_off)
+        else:
+            await see_off()
+
+    async def _retire_replaced(self, arrival: Arrival) -> None:
+        if arrival.replaced is not None:
+            await finish(partial(self.retire, arrival.replaced))
 
     def _departure_of(self, container: Container) -> Departure:
         return Departure(

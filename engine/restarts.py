@@ -118,7 +118,7 @@ class _Restart:
                     raise
                 self._give_up_if_too_often(error)
         if self._members.is_open and self._replaced:
-            await self._see_off()
+            await self._members.from_within(self._container, self._see_off)
         self._count.under_way = False
 
     async def _replace(self) -> None:

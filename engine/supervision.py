@@ -28,9 +28,10 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Args:
         max_restarts: Most restarts ``within_s``.
         within_s: Seconds on the window's clock.
-        backoff_s: Seconds to wait before the first restart of such a time, and twice as long before
-            each that follows. The scope delivers nothing meanwhile, so nothing is lost and no trace
-            depends on how long it took.
+        backoff_s: Seconds on the window's clock to wait before the first restart of such a time,
+            and twice as long before each that follows. The scope delivers nothing meanwhile, so
+            nothing is lost and no trace depends on how long it took. It needs a clock that goes on,
+            such as `WallClock`, which windows do not have by default.
         max_backoff_s: Longest wait.
         keep_state: Whether the new instance takes over the state of the failed one.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Literal, Self
@@ -44,6 +45,7 @@ class ExecutionWindow:
         spec: What the window is to do.
         results: Where its files go.
         registry: Holds the topology.
+        build: Adds the containers in the place of a registered topology.
         clock: Stamps the window's own events.
         resources: What the host shares between windows.
         deadlines: How long the steps of the teardown may take.
@@ -61,6 +63,7 @@ class ExecutionWindow:
         results: WindowResults,
         *,
         registry: Registry,
+        build: Callable[[TopologyBuilder], object] | None,
         clock: Clock,
         resources: Resources,
         deadlines: Deadlines,
@@ -72,6 +75,7 @@ class ExecutionWindow:
         self.bus = Bus(spec.window_id or spec.phase_name)
         self.summary: WindowSummary | None = None
         self._registry = registry
+        self._build_with = build
         self._clock = clock
         self._resources = resources
         self._flushes_at_once = flushes_at_once
@@ -129,8 +133,6 @@ class ExecutionWindow:
             raise
 
     def _build(self) -> None:
-        found = self._registry.get("topologies", self.spec.topology)
-        topology: Topology = found() if isinstance(found, type) else found
         builder = TopologyBuilder(
             self.spec,
             self.bus,
@@ -140,9 +142,15 @@ class ExecutionWindow:
             results=self.results,
             spills=self._spills,
         )
-        topology.build(builder)
+        build = self._build_with or self._registered_topology().build
+        build(builder)
         self._members.begin_with(builder.in_start_order())
         self._reports = builder.reports
+
+    def _registered_topology(self) -> Topology:
+        found = self._registry.get("topologies", self.spec.topology)
+        topology: Topology = found() if isinstance(found, type) else found
+        return topology
 
     async def run(self) -> None:
         """Run all containers until every source is exhausted and the bus is quiet.

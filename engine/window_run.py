@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
 
 from admf.engine.bus import Bus
+from admf.engine.cancellation import current_task
 from admf.engine.clock import Clock
 from admf.engine.container import Container, Status
 from admf.engine.errors import WindowError
@@ -127,17 +128,33 @@ class WindowRun:
     def dismiss(self, container: Container) -> None:
         """End a source, which publishes no more; does nothing to other containers."""
         source = self._sources.get(container)
-        if source is not None:
+        if source is None:
+            return
+        if source.task is None:  # it has not begun, and never will
+            del self._sources[container]
             source.scope.cancel()
+        else:
+            self._bus.dismiss(source.scope, source.task)
+
+    def drains(self, container: Container) -> bool:
+        """Whether a source is the one that drains the bus now."""
+        source = self._sources.get(container)
+        return source is not None and self._bus.is_drained_by(source.task)
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have something done beside the sources, one of which is at work."""
+        assert self._group is not None  # noqa: S101 - that is so as long as a source is
+        self._group.start_soon(work)
 
     async def leave(self, container: Container) -> None:
         """`dismiss` a source, and wait until it has ended."""
+        self.dismiss(container)
         source = self._sources.get(container)
         if source is not None:
-            source.scope.cancel()
-            if source.begun:
+            try:
                 await source.over.wait()
-            self._sources.pop(container, None)
+            finally:
+                source.scope.cancel()
 
     async def _run(self, before_end: Callable[[], None]) -> None:
         self._bus.publish(WindowStart(self._clock.now_ns(), self._window_id))
@@ -167,7 +184,7 @@ class WindowRun:
     async def _run_source(self, source: _Source) -> None:
         if source.scope.cancel_called:
             return
-        source.begun = True
+        source.task = current_task()
         failed: Exception | None = None
         try:
             with source.scope:
@@ -175,7 +192,8 @@ class WindowRun:
         except Exception as error:  # noqa: BLE001 - raised below, when whoever waits for its end knows
             failed = error
         finally:
-            self._sources.pop(source.container, None)
+            del self._sources[source.container]
+            self._bus.let_go(source.scope)
             source.over.set()
         if failed is not None and not await self.on_source_failed(source.container, failed):
             raise failed
@@ -188,11 +206,11 @@ async def _fail_the_run(_container: Container, _error: Exception) -> bool:
 class _Source:
     """A container that publishes by itself, and what ends it."""
 
-    __slots__ = ("begun", "container", "over", "scope")
+    __slots__ = ("container", "over", "scope", "task")
 
     def __init__(self, container: Container) -> None:
         self.container = container
-        self.begun = False
+        self.task: object = None
         self.scope = anyio.CancelScope()
         self.over = anyio.Event()
 

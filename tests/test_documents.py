@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 STUDIES = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+EMBEDDING = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
 SAMPLE = "data: {source: sample, symbols: [GOOG]}\n"
 SEARCH = f"workflow: walk_forward_optimization\n{SAMPLE}strategy: {{type: sma_cross}}\n"
 
@@ -105,6 +106,11 @@ def test_the_readme_strategies_have_fewer_than_15_lines() -> None:
 def test_the_engine_example_runs(folder: Path) -> None:
     (code,) = [code for code in blocks("python") if "asyncio.run" in code]
     assert python(folder, "-c", code) == "got 42.0\n"
+
+
+def test_what_the_guide_to_embedding_changes_in_a_window_works(folder: Path) -> None:
+    (code,) = [code for code in blocks("python", EMBEDDING) if "window.swap" in code]
+    assert python(folder, "-c", code) == "late has seen 8.0, and better knows of 10.0\n"
 
 
 def test_the_live_example_runs(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from runpy import run_path
 
@@ -32,3 +34,28 @@ def test_an_example_script_runs(
     monkeypatch.chdir(tmp_path)
     run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+
+
+def test_the_service_example_accounts_for_every_request_in_under_80_lines_of_engine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = EXAMPLES / "service_requests.py"
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 80
+    assert re.findall(r"(?:from|import) (admf\S*)", text) == ["admf.engine"]
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for _ in range(2):
+        run_path(str(path), run_name="__main__")
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    _, *rows, last = said[0].splitlines()
+    table = {route: figures for route, *figures in map(str.split, rows)}
+    events = 2 * sum(int(count) for count, *_ in table.values()) + int(last.split()[0])
+    assert events == 2 * 20_000 - 100  # it leaves the last hundred out
+    for route, usual_ms in {"/": 5, "/search": 40, "/checkout": 120}.items():
+        count, errors, p50, p99, greatest = map(float, table[route])
+        assert 0 < errors < count / 50
+        assert p50 == pytest.approx(usual_ms, rel=0.05)  # the median of the lognormal it draws from
+        assert p99 == pytest.approx(usual_ms * math.exp(0.5 * 2.326), rel=0.15)
+        assert greatest > p99

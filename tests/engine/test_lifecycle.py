@@ -16,7 +16,7 @@ from admf.engine.lifecycle import LifecycleManager
 from admf.engine.registry import Registry
 from admf.engine.results import WindowResults
 from admf.engine.retention import SlidingWindow
-from admf.engine.storage import MemoryStorage
+from admf.engine.storage import LocalStorage, MemoryStorage
 from admf.engine.subscription import Mailbox
 from admf.engine.testing import RecordingContainer
 from admf.engine.topology import Resources, TopologyBuilder
@@ -190,3 +190,28 @@ async def test_hurry_reaches_every_open_window():
 def test_at_least_one_container_flushes_at_a_time() -> None:
     with pytest.raises(ValueError, match="flushes_at_once must be at least 1, got 0"):
         LifecycleManager(registry=Registry(), flushes_at_once=0)
+
+
+async def test_a_window_of_an_applications_own_needs_no_registry_and_keeps_results_in_memory():
+    seen: list[Container] = []
+
+    def build(builder: TopologyBuilder) -> None:
+        seen.append(builder.add(RecordingContainer("one", scope=builder.bus)))
+
+    async with LifecycleManager().window_of(build, "service") as window:
+        await window.run()
+        assert window.containers == tuple(seen)
+    document = await window.results.read("containers/one_results.json", dict)
+    assert document["status"] == "completed"
+    assert (window.summary.topology, window.summary.phase_name) == ("service", "service")
+
+
+async def test_a_window_of_an_applications_own_writes_where_it_is_told_to(tmp_path):
+    storage = LocalStorage(tmp_path)
+
+    def build(builder: TopologyBuilder) -> None:
+        builder.add(RecordingContainer("one", scope=builder.bus))
+
+    async with LifecycleManager().window_of(build, storage=storage) as window:
+        await window.run()
+    assert (tmp_path / "window" / "phase_summary.json").exists()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Self
 
 import anyio
 import pytest
 
 from admf.engine.bus import Bus
+from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container, ContainerState
 from admf.engine.errors import (
+    BusClosedError,
     BusError,
     ConfigError,
     DeadlineError,
@@ -24,6 +28,7 @@ from admf.engine.subscription import Mailbox
 from admf.engine.teardown import Deadlines
 from admf.engine.testing import RecordingContainer
 from admf.engine.window import ExecutionWindow
+from admf.engine.window_run import WindowRun
 from tests.engine.conftest import Ping
 
 pytestmark = pytest.mark.anyio
@@ -662,6 +667,49 @@ async def test_a_hurried_teardown_hurries_a_removal_too(host):
             group.start_soon(remove)
             await anyio.wait_all_tasks_blocked()
             host.window.hurry(0.01)
+
+
+async def test_a_removal_from_a_bus_that_was_closed_is_reported(make_window, storage, statuses):
+    window = make_window(lambda it: it.add(RecordingContainer("one", scope=it.bus)), storage)
+    await window.start()
+    await window.bus.aclose()
+    with pytest.raises(BusClosedError):
+        await window.remove("one")
+    assert await statuses(storage) == {"one": "failed"}
+    await window.aclose()
+
+
+async def test_a_source_that_is_dismissed_before_its_task_begins_never_runs(host):
+    async with host:
+        source = RecordingContainer("source", scope=host.bus, publishes=[Ping(1)])
+        host.window._run.join(source)
+        host.window._run.dismiss(source)
+        await anyio.wait_all_tasks_blocked()
+        assert source.journal == []
+
+
+async def test_a_run_of_its_own_fails_with_its_source():
+    source = RecordingContainer("one", scope=Bus(), errors={"run": OSError("port")})
+    run = WindowRun(source.scope, "w1", SimulatedClock())
+    with pytest.raises(OSError, match="port"):
+        await run.run([source], lambda: None)
+    assert [str(error) for error in run.failures] == ["port"]
+
+
+async def test_nothing_holds_on_to_a_container_that_has_left(host):
+    async with host:
+        old, new = recorder(host, "old"), recorder(host, "new")
+        left = [weakref.ref(old)]
+        await host.window.add(old)
+        await host.publish(1)
+        await host.window.swap("old", new)
+        del old
+        left.append(weakref.ref(new))
+        await host.window.remove("new")
+        del new
+        await host.bus.drain()
+        gc.collect()
+        assert [ref() for ref in left] == [None, None]
 
 
 def test_containers_come_and_go_on_trio_too(make_window):

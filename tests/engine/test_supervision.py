@@ -10,7 +10,7 @@ import pytest
 
 from admf.engine.clock import SimulatedClock
 from admf.engine.container import Container, ContainerState
-from admf.engine.errors import ConfigError, HandlerError, WindowError
+from admf.engine.errors import ConfigError, HandlerError, StateError, WindowError
 from admf.engine.events import ContainerSwapped, HandlerFailed, SourceFailed
 from admf.engine.results import Document
 from admf.engine.storage import MemoryStorage
@@ -349,6 +349,21 @@ async def test_a_restart_that_is_interrupted_is_done_by_the_next_drain(supervise
             await anyio.wait_all_tasks_blocked()
             clock.advance_to(1_000_000_000)
     assert [it.seen for it in made] == [[100], [1, 2]]
+
+
+async def test_a_swap_comes_too_late_for_a_container_that_fails_for_good(supervised, made):
+    async def use() -> None:
+        async with host:
+            host.bus.publish(Ping(100))
+            successor = made[0].renew("other")
+            with pytest.raises(StateError, match="'worker' is on its way out, or failed"):
+                await host.window.swap("worker", successor)
+            assert successor.state is ContainerState.DESTROYED
+
+    host = supervised("restart", max_restarts=0)
+    with pytest.raises(ExceptionGroup) as caught:
+        await use()
+    assert caught.group_contains(HandlerError, match="ping 100")
 
 
 # -- sources --------------------------------------------------------------------------------------

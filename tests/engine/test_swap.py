@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import msgspec
 import pytest
 
 from admf.engine.container import Container, ContainerState
@@ -328,6 +329,72 @@ async def test_a_swap_of_a_source_goes_on_where_the_old_one_stopped(make_window)
         await window.run()
     assert total.seen == [*range(1, 21)]
     assert len(window.summary.containers) == 5
+    assert window.status == "completed"
+
+
+class Clocked(Container):
+    """A source whose drain takes as long as the handlers of others do."""
+
+    def __init__(self, container_id: str, *, scope) -> None:
+        super().__init__(container_id, "source", scope=scope)
+        self.position = 0
+
+    async def run(self) -> None:
+        while self.position < 6:
+            self.position += 1
+            self.scope.publish(Ping(self.position), self.id)
+            await self.scope.drain()
+
+    def hand_over(self) -> Position:
+        return Position(self.position)
+
+    def take_over(self, state: Position) -> None:
+        self.position = state.value
+
+
+class Position(msgspec.Struct):
+    value: int
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("mailbox", [None, Mailbox(1)])
+@pytest.mark.parametrize("change", ["swap", "remove"])
+def test_a_source_that_leaves_while_it_drains_interrupts_no_handler_of_others(
+    make_window, change, mailbox, backend
+):
+    begun: list[int] = []
+    done: list[int] = []
+
+    async def handle(event: Ping) -> None:
+        begun.append(event.ts)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        done.append(event.ts)
+
+    def build(builder) -> None:
+        builder.add(Clocked("old", scope=builder.bus))
+        slow = builder.add(Sum("slow", scope=builder.bus))
+        slow.subscribe(Ping, handle, mailbox=mailbox)
+
+    async def change_it() -> None:
+        while 3 not in begun:
+            await anyio.lowlevel.checkpoint()
+        assert 3 not in done
+        if change == "swap":
+            await window.swap("old", Clocked("new", scope=window.bus))
+        else:
+            await window.remove("old")
+
+    async def main() -> None:
+        nonlocal window
+        window = make_window(build)
+        async with window, anyio.create_task_group() as group:
+            group.start_soon(change_it)
+            await window.run()
+
+    window = None
+    anyio.run(main, backend=backend)
+    assert begun == done == ([1, 2, 3, 4, 5, 6] if change == "swap" else [1, 2, 3])
     assert window.status == "completed"
 
 
