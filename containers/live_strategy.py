@@ -20,6 +20,7 @@ from admf.containers.strategy import (
     USER_ERRORS,
     BarStrategyContainer,
     StrategyContainer,
+    call_name,
     check_targets,
 )
 
@@ -85,7 +86,7 @@ class LiveBarStrategy(BarStrategyContainer):
     def take_over(self, state: object) -> None:
         """Go on with the strategy of the window before."""
         left = cast("StrategyState", state)
-        self._strategy = left.strategy
+        self._call(left.strategy)
         self._context.go_on(left.bars, left.rng)
 
 
@@ -122,6 +123,7 @@ class LiveColumnarStrategy(StrategyContainer):
     ) -> None:
         super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
+        self._ask = self.scope.timed(strategy.targets, call_name(self.id, strategy, "targets"))
         self._last = dict(before)
         self._due: dict[int, float] = {}
 
@@ -165,7 +167,7 @@ class LiveColumnarStrategy(StrategyContainer):
     def _target(self, symbol: str) -> float:
         bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
         try:
-            targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
+            targets = np.asarray(self._ask(bars, features), dtype=np.float64)
             check_targets(targets, len(bars))
         except USER_ERRORS as error:
             ts = int(bars.ts[-1])

@@ -25,6 +25,7 @@ __all__ = [
     "BarStrategyContainer",
     "ColumnarStrategyContainer",
     "StrategyContainer",
+    "call_name",
     "check_targets",
 ]
 
@@ -111,11 +112,15 @@ class BarStrategyContainer(StrategyContainer):
         depends_on: Sequence[str] = (),
     ) -> None:
         super().__init__(container_id, events=events, market=market, depends_on=depends_on)
-        self._strategy = strategy
-        self._on_bar = self.scope.timed(strategy.on_bar, _named(self.id, strategy, "on_bar"))
+        self._call(strategy)
         self._context = context
         self._quotes = quotes
         self._bars: list[Bar] = []
+
+    def _call(self, strategy: BarStrategy) -> None:
+        """Have this strategy called from now on."""
+        self._strategy = strategy
+        self._on_bar = self.scope.timed(strategy.on_bar, call_name(self.id, strategy, "on_bar"))
 
     def begin(self, table: BarTable) -> None:
         """Have the block's bars made into single events, once for all lanes."""
@@ -181,7 +186,7 @@ class ColumnarStrategyContainer(StrategyContainer):
     ) -> None:
         super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
-        self._ask = self.scope.timed(strategy.targets, _named(self.id, strategy, "targets"))
+        self._ask = self.scope.timed(strategy.targets, call_name(self.id, strategy, "targets"))
         self._config = config
         self._before = before
         self._changes: dict[str, ChangesByBlock] = {}
@@ -270,7 +275,8 @@ class ColumnarStrategyContainer(StrategyContainer):
         return TargetChanges.of(targets)
 
 
-def _named(container_id: str, strategy: BarStrategy | ColumnarStrategy, method: str) -> str:
+def call_name(container_id: str, strategy: BarStrategy | ColumnarStrategy, method: str) -> str:
+    """Return what a strategy's method is called in a report of slow handlers."""
     return f"{container_id}.{type(strategy).__name__}.{method}"
 
 

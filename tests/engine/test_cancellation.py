@@ -168,7 +168,8 @@ async def read(storage, path: str) -> dict[str, object]:
 async def status_of_all(outcome: Outcome, storage) -> str:
     """Check the files against the containers that ran; return the status that all agree on."""
     ran = {container.id for container in outcome.containers if container.ran}
-    assert {container.state for container in outcome.containers} == {ContainerState.DESTROYED}
+    states = {container.state for container in outcome.containers}
+    assert states <= {ContainerState.DESTROYED}  # none are there before the window is built
     assert outcome.window.bus.closed
     documents = [path for path in await storage.list_files("phase") if "containers/" in path]
     assert {(await read(storage, path))["container_id"] for path in documents} == ran

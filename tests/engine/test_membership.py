@@ -453,7 +453,7 @@ async def test_a_removal_is_not_starved_by_a_source_that_never_rests(make_window
         removed.append(await window.remove("one"))
 
     window = make_window(build, storage)
-    window.bus._drive.max_block_s = 0.0
+    window.bus._drive.pace.max_block_s = 0.0
     async with window, anyio.create_task_group() as group:
         group.start_soon(remove)
         await window.run()

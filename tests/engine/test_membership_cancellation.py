@@ -157,6 +157,9 @@ async def check(play: Play, storage: CountedMemory) -> None:
     """Nobody is half-way in, and what any member has handled is in its file, once."""
     window = play.window
     assert window.bus.closed
+    if not await storage.list_files("phase"):
+        assert play.made == []  # cut short before the window was built
+        return
     assert (await verify_window(storage, "phase/w1")).complete
     record = json.loads(await storage.read("phase/w1/phase_summary.json"))
     summaries = {it["id"]: it for it in record["containers"]}
