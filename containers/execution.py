@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -120,14 +120,13 @@ class ExecutionContainer(LaneMember):
         if order is not None:
             self._working[order.order_id] = WorkingOrder.of(order, None)
 
-    def hand_over(self) -> object:
+    def hand_over(self) -> msgspec.Struct:
         """Return what the next window needs to go on."""
         return ExecutionState(tuple(self._working.values()))
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: Any) -> None:
         """Go on from where the window before ended."""
-        left = cast("ExecutionState", state)
-        self._working = {working.order.order_id: working for working in left.working}
+        self._working = {working.order.order_id: working for working in state.working}
 
     # -- the lane's turns -------------------------------------------------------------------------
 
