@@ -13,9 +13,10 @@ from admf.engine.errors import ConfigError, HandlerError, StateError, StorageErr
 from admf.engine.events import Event
 from admf.engine.intake import IntakeRecord
 from admf.engine.roll_rules import DailyAt, EveryDuration, EveryEvents
-from admf.engine.rolling import RollingSession, SessionCounts
+from admf.engine.rolling import RollingSession
 from admf.engine.storage import MemoryStorage
 from admf.engine.subscription import Mailbox
+from admf.engine.summary import SessionCounts
 from admf.engine.testing import FaultStorage, RecordingContainer
 from admf.engine.verification import verify_window
 from admf.engine.window import ExecutionWindow
