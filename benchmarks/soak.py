@@ -198,7 +198,7 @@ class Soak:
         self.last_number = 0
         self.resident: list[tuple[float, int]] = []
         self.stalls = np.zeros(20_000, dtype=np.int64)  # by tenths of a millisecond
-        self.closed: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
+        self.closed: asyncio.Queue[str] = asyncio.Queue(maxsize=0 if virtual else 64)
         self.process = psutil.Process()
         self.started = time.monotonic()
 

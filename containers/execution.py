@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -124,10 +124,9 @@ class ExecutionContainer(LaneMember):
         """Return what the next window needs to go on."""
         return ExecutionState(tuple(self._working.values()))
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: Any) -> None:
         """Go on from where the window before ended."""
-        left = cast("ExecutionState", state)
-        self._working = {working.order.order_id: working for working in left.working}
+        self._working = {working.order.order_id: working for working in state.working}
 
     # -- the lane's turns -------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import msgspec
 
@@ -13,7 +13,7 @@ from admf.containers.account import Account
 from admf.containers.config import ExecutionConfig
 from admf.containers.costs import Costs
 from admf.containers.events import Fill, FillMoment, Order, Side
-from admf.containers.execution import ExecutionContainer, Limits
+from admf.containers.execution import ExecutionContainer, ExecutionState, Limits
 from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Quotes
 from admf.containers.orders import BarPrices, WorkingOrder
@@ -46,15 +46,13 @@ class BrokerReport(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = "refused_by_broker"
 
 
-class BrokerState(msgspec.Struct, frozen=True):
+class BrokerState(ExecutionState, frozen=True):
     """What the execution of a window leaves to that of the next.
 
     Args:
-        working: The working orders.
         reports: What the broker has said and is yet to be booked.
     """
 
-    working: tuple[WorkingOrder, ...]
     reports: tuple[BrokerReport, ...]
 
 
@@ -100,10 +98,10 @@ class BrokerExecution(ExecutionContainer):
         """Return what the next window needs to go on."""
         return BrokerState(tuple(self._working.values()), tuple(self._reports))
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: BrokerState) -> None:
         """Go on from where the window before ended."""
         super().take_over(state)
-        self._reports.extend(cast("BrokerState", state).reports)
+        self._reports.extend(state.reports)
 
     @abstractmethod
     def place(self, order: Order, quantity: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -92,14 +92,13 @@ class LivePortfolio(PortfolioContainer):
             excursions={symbol: self._excursion(symbol) for symbol in positions},
         )
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: PortfolioState) -> None:
         """Go on from where the window before ended; its metrics begin with the equity of then."""
-        left = cast("PortfolioState", state)
-        self.account.resume(left.account)
-        self._prices, self._excursions_of = left.prices, dict(left.excursions)
+        self.account.resume(state.account)
+        self._prices, self._excursions_of = state.prices, dict(state.excursions)
         self._marks = Marks(self.account)
         self._marked = self._market.history.steps
-        self._metrics = self._make_tracer(left.equity)
+        self._metrics = self._make_tracer(state.equity)
         self.replace_tracer(self._metrics)
 
     def mark(self, table: BarTable, stop: int) -> None:

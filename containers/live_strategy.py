@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -83,11 +83,10 @@ class LiveBarStrategy(BarStrategyContainer):
             return None
         return StrategyState(self._strategy, self._context.bars_seen(), self._context.rng)
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: StrategyState) -> None:
         """Go on with the strategy of the window before."""
-        left = cast("StrategyState", state)
-        self._call(left.strategy)
-        self._context.go_on(left.bars, left.rng)
+        self._call(state.strategy)
+        self._context.go_on(state.bars, state.rng)
 
 
 class ColumnarState(msgspec.Struct, frozen=True):
@@ -136,9 +135,9 @@ class LiveColumnarStrategy(StrategyContainer):
         """Return the targets."""
         return ColumnarState(dict(self.targets))
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: ColumnarState) -> None:
         """Go on from the targets of the window before."""
-        self._last.update(cast("ColumnarState", state).targets)
+        self._last.update(state.targets)
 
     def begin(self, table: BarTable) -> None:
         """Find out which targets change at a time step."""

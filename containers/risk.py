@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import msgspec
 import numpy as np
@@ -178,10 +177,9 @@ class RiskContainer(LaneMember):
         """Return what the next window needs to go on."""
         return RiskState(self._peak, self._halted, self._order_id)
 
-    def take_over(self, state: object) -> None:
+    def take_over(self, state: RiskState) -> None:
         """Go on from where the window before ended."""
-        left = cast("RiskState", state)
-        self._peak, self._halted, self._order_id = left.peak, left.halted, left.order_id
+        self._peak, self._halted, self._order_id = state.peak, state.halted, state.order_id
 
     def guard_carried(self, best_price: Callable[[Position], float]) -> None:
         """Place the percentage stops of the positions that were carried into the window.

@@ -76,12 +76,12 @@ from admf.engine.retention import (
     make_policy,
 )
 from admf.engine.roll_rules import DailyAt, EveryDuration, EveryEvents
-from admf.engine.rolling import RollingSession, SessionCounts
+from admf.engine.rolling import RollingSession
 from admf.engine.sources import AcknowledgedSource, Source
 from admf.engine.storage import LocalStorage, MemoryStorage, Storage
 from admf.engine.stream import EventStream
 from admf.engine.subscription import Mailbox, Subscription, SubscriptionStats
-from admf.engine.summary import ContainerSummary, WindowSummary
+from admf.engine.summary import ContainerSummary, SessionCounts, WindowSummary
 from admf.engine.supervision import Supervision
 from admf.engine.teardown import Deadlines
 from admf.engine.topology import Resources, Topology, TopologyBuilder

@@ -25,12 +25,12 @@ from admf.engine.results import ResultStore
 from admf.engine.roll_rules import Roll, Rolls
 from admf.engine.shielding import finish
 from admf.engine.sources import AcknowledgedSource, Source
-from admf.engine.summary import WindowSummary
+from admf.engine.summary import SessionCounts, WindowSummary
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_life import WindowLife
-from admf.engine.window_spec import WindowSpec
+from admf.engine.window_spec import WindowSpec, numbered
 
-__all__ = ["OnFailure", "RollingSession", "SessionCounts", "numbered"]
+__all__ = ["OnFailure", "RollingSession"]
 
 OnFailure: TypeAlias = Literal["end", "continue"]
 """What a session does when a window fails, or its results cannot be written."""
@@ -40,24 +40,6 @@ _AT_ONCE = 64
 
 _CLOSING_SECONDS = 5.0
 """What a source has to close itself."""
-
-
-class SessionCounts(msgspec.Struct, frozen=True):
-    """What a session has done so far.
-
-    Args:
-        events: Events taken from the source.
-        opened: Windows that took, or take, events.
-        closed: Those of them that are flushed and committed, or failed to be.
-        failed: Those of the closed ones that failed.
-        acknowledged: Those whose events were acknowledged to the source.
-    """
-
-    events: int = 0
-    opened: int = 0
-    closed: int = 0
-    failed: int = 0
-    acknowledged: int = 0
 
 
 class RollingSession:
@@ -416,14 +398,3 @@ class RollingSession:
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self._counts, name) + count for name, count in more.items()}
         self._counts = msgspec.structs.replace(self._counts, **counts)
-
-
-def numbered(template: WindowSpec, number: int) -> WindowSpec:
-    """Return the spec of a window of a session, whose id is ``live/000001`` and so on.
-
-    Args:
-        template: All of it but the number; its ``window_id``, if it has one, stands for ``live``.
-        number: From 1.
-    """
-    folder = template.window_id or "live"
-    return msgspec.structs.replace(template, window_id=f"{folder}/{number:06}")

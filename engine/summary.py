@@ -14,7 +14,7 @@ from admf.engine.container import Container
 from admf.engine.container_state import Health, Status
 from admf.engine.failures import describe
 
-__all__ = ["ContainerSummary", "WindowSummary", "log_window"]
+__all__ = ["ContainerSummary", "SessionCounts", "WindowSummary", "log_window"]
 
 
 _log = structlog.get_logger()
@@ -85,6 +85,24 @@ class WindowSummary(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
     report: Mapping[str, Any]
     fingerprint: str = ""
+
+
+class SessionCounts(msgspec.Struct, frozen=True):
+    """What a session has done so far.
+
+    Args:
+        events: Events taken from the source.
+        opened: Windows that took, or take, events.
+        closed: Those of them that are flushed and committed, or failed to be.
+        failed: Those of the closed ones that failed.
+        acknowledged: Those whose events were acknowledged to the source.
+    """
+
+    events: int = 0
+    opened: int = 0
+    closed: int = 0
+    failed: int = 0
+    acknowledged: int = 0
 
 
 def log_window(summary: WindowSummary) -> None:

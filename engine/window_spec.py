@@ -8,7 +8,7 @@ import msgspec
 
 from admf.engine.retention import TracingConfig
 
-__all__ = ["ResultsStorage", "WindowSpec"]
+__all__ = ["ResultsStorage", "WindowSpec", "numbered"]
 
 ResultsStorage: TypeAlias = Literal["memory", "disk", "auto"]
 
@@ -38,3 +38,14 @@ class WindowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     results_storage: ResultsStorage = "disk"
     seed: int = 0
     fingerprint: str = ""
+
+
+def numbered(template: WindowSpec, number: int) -> WindowSpec:
+    """Return the spec of a window of a session, whose id is ``live/000001`` and so on.
+
+    Args:
+        template: All of it but the number; its ``window_id``, if it has one, stands for ``live``.
+        number: From 1.
+    """
+    folder = template.window_id or "live"
+    return msgspec.structs.replace(template, window_id=f"{folder}/{number:06}")

@@ -24,13 +24,13 @@ from admf.engine.result_names import AGGREGATE_FILE, COMMIT_FILE, RUN_FILE
 from admf.engine.results import ResultStore, WindowResults
 from admf.engine.retention import TracingConfig
 from admf.engine.roll_rules import Roll
-from admf.engine.rolling import OnFailure, RollingSession, numbered
+from admf.engine.rolling import OnFailure, RollingSession
 from admf.engine.shielding import finish
 from admf.engine.sources import Source
 from admf.engine.storage import LocalStorage, Storage
 from admf.engine.topology import Resources
 from admf.engine.verification import verify_window
-from admf.engine.window_spec import WindowSpec
+from admf.engine.window_spec import WindowSpec, numbered
 from admf.sequences.lanes import make_lane
 from admf.workflows.loading import LoadedExperiment, experiment_from_mapping, load_experiment
 from admf.workflows.plugins import installed_plugins, known_events

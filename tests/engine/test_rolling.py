@@ -13,9 +13,10 @@ from admf.engine.errors import ConfigError, HandlerError, StateError, StorageErr
 from admf.engine.events import Event
 from admf.engine.intake import IntakeRecord
 from admf.engine.roll_rules import DailyAt, EveryDuration, EveryEvents
-from admf.engine.rolling import SessionCounts
+from admf.engine.rolling import RollingSession
 from admf.engine.storage import MemoryStorage
 from admf.engine.subscription import Mailbox
+from admf.engine.summary import SessionCounts
 from admf.engine.testing import FaultStorage, RecordingContainer
 from admf.engine.verification import verify_window
 from admf.engine.window import ExecutionWindow
@@ -399,6 +400,29 @@ async def test_an_acknowledgement_that_fails_ends_the_session():
         await session.run()
     assert session.counts.acknowledged == 0
     assert session.counts.failed == 0
+
+
+async def test_what_was_committed_but_not_acknowledged_can_be_left_out_when_it_comes_again():
+    class Dying(Broker):
+        async def acknowledge(self, position: int) -> None:
+            if position > 2:
+                raise ConnectionError("killed between commit and acknowledgement")
+            await super().acknowledge(position)
+
+    broker, storage = Dying(notes(9), pause_every=1), MemoryStorage()
+    session = await session_of(broker, storage=storage, rolls=[EveryEvents(2)])
+    with pytest.raises((ConnectionError, ExceptionGroup)):
+        await session.run()
+    assert broker.acknowledged == [2]
+    committed = max(record["last_position"] for record in await records(storage))
+    assert committed > 2
+    again = broker.events[broker.acknowledged[-1] :]  # what the broker delivers once more
+    rest = [note for note in again if note.number > committed]
+    number = session.counts.opened + 1
+    options = {"rolls": [EveryEvents(2)], "first_number": number}
+    registry = session._lifecycle
+    await RollingSession(registry, session._store, SPEC, Broker(rest), **options).run()
+    assert joined(await seen(storage)) == list(range(1, 10))
 
 
 async def test_a_source_that_fails_ends_the_session_after_all_is_committed():
