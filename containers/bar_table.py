@@ -33,6 +33,8 @@ class BarTable:
         ts: int64 (steps,), the time of each step.
         steps: Number of time steps.
         is_last: Whether the window ends with this block.
+        features: Indicators at the bars of a symbol as plain numbers, by the symbol and by how
+            strategies ask for them; the first lane that needs one puts it there for all.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class BarTable:
             self._starts = [*starts.tolist(), len(block)]
         self._row_at = self._rows_by_symbol(starts)
         self._bars_of: dict[str, SymbolBars] = {}
+        self.features: dict[object, list[float]] = {}
         self._last_row = self._row_at
         if not self._is_dense:
             followed = ((name, np.maximum.accumulate(it)) for name, it in self._row_at.items())
@@ -113,6 +116,18 @@ class BarTable:
         """The time step of each row, as plain numbers."""
         steps: list[int] = [] if self._is_dense else self.step_of_row.tolist()
         return range(self.steps) if self._is_dense else steps
+
+    @cached_property
+    def places(self) -> Sequence[int]:
+        """The place of each row among its symbol's bars of the block, as plain numbers."""
+        if self._is_dense:
+            return range(len(self.block))
+        places = np.empty(len(self.block), dtype=np.int64)
+        for symbol in self._row_at:
+            rows = self.rows_of(symbol)
+            places[rows] = np.arange(len(rows))
+        listed: list[int] = places.tolist()
+        return listed
 
     @cached_property
     def step_of_row(self) -> NDArray[np.int64]:

@@ -118,6 +118,7 @@ class BarStrategyContainer(StrategyContainer):
     def begin(self, table: BarTable) -> None:
         """Have the block's bars made into single events, once for all lanes."""
         self._bars = table.bars
+        self._context.begin(table)
 
     def next_step(self, table: BarTable, step: int) -> int:  # noqa: ARG002 - every bar is seen
         """Return ``step``: every bar is seen."""
@@ -131,21 +132,24 @@ class BarStrategyContainer(StrategyContainer):
     def act_within(self, table: BarTable, start: int, stop: int) -> int:
         """Call the strategy with one bar after the other, until it acts."""
         context, bars, on_bar = self._context, self._bars, self._strategy.on_bar
-        steps, quotes, look_at = table.steps_of_rows, self._quotes, start + BARS_PER_LOOK - 1
+        steps, places, quotes = table.steps_of_rows, table.places, self._quotes
         quotes.move_to(table, quotes.step, closed=True)
-        row = start
+        context.acted, symbol, row = False, None, start
         try:
-            for row in range(start, stop):
-                bar = bars[row]
-                quotes.step = steps[row]
-                context.move_to(bar)
-                on_bar(bar, context)
-                if context.acted:
-                    return row
-                if row == look_at:
-                    if self.scope.must_rest:
+            while start < stop:
+                some = bars[start : min(start + BARS_PER_LOOK, stop)]
+                for row, bar in enumerate(some, start):  # noqa: B007 - also for the error
+                    if bar.symbol is not symbol:
+                        context.turn_to(symbol := bar.symbol)
+                    quotes.step = steps[row]
+                    context.place = places[row]
+                    context.bar = bar
+                    on_bar(bar, context)
+                    if context.acted:
                         return row
-                    look_at += BARS_PER_LOOK
+                start += len(some)
+                if start < stop and self.scope.must_rest:
+                    return row
         except USER_ERRORS as error:
             bar = bars[row]
             raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error

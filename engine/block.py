@@ -177,7 +177,7 @@ class Block(Generic[E]):
             rows = slice(len(made), count)
             parts = (_rows(column, rows) for column in self.columns.values())
             columns = [_listed(part, count - len(made)) for part in parts]
-            made.extend(self.cls(*row) for row in zip(*columns, strict=True))
+            made.extend(map(self.cls, *columns))
         return made
 
     @property
