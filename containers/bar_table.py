@@ -119,9 +119,9 @@ class BarTable:
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The place of each row among its symbol's bars of the block, as plain numbers."""
+        """The place of each row among its symbol's bars of the block; empty if it is the row."""
         if self._is_dense:
-            return range(len(self.block))
+            return ()
         places = np.empty(len(self.block), dtype=np.int64)
         for symbol in self._row_at:
             rows = self.rows_of(symbol)

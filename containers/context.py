@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -38,7 +39,7 @@ class BarContext:
     Attributes:
         acted: Whether a signal was published since this was last set to false.
         bar: The bar.
-        place: Its place among its symbol's bars of the block.
+        place: Its place among its symbol's bars of the block; with one symbol, that is its row.
     """
 
     bar: Bar
@@ -64,22 +65,28 @@ class BarContext:
         self._first = dict.fromkeys(market.symbols, 0)
         self._views: dict[str, FeatureWindow] = {}
         self._table: BarTable | None = None
+        self._places: Sequence[int] = ()
+        self._symbol = market.symbols[0]
+        self._columns = self._columns_of[self._symbol]
         self.place = -1
-        self.turn_to(market.symbols[0])
 
     def begin(self, table: BarTable) -> None:
         """Go on to the next block."""
         if self._table is not None:
             for symbol in self._first:
                 self._first[symbol] += len(self._table.rows_of(symbol))
-        self._table = table
+        self._table, self._places = table, table.places
         for columns in self._columns_of.values():
             columns.clear()
 
-    def turn_to(self, symbol: str) -> None:
-        """Go on to bars of a symbol."""
-        self._symbol = symbol
-        self._columns = self._columns_of[symbol]
+    def move_to(self, row: int) -> None:
+        """Go on to a row of a block of several symbols."""
+        symbol = self.bar.symbol
+        if symbol is not self._symbol:
+            self._symbol = symbol
+            self._columns = self._columns_of[symbol]
+        self.place = self._places[row]
+        self._quotes.step = self._quotes.here.steps_of_rows[row]
 
     @property
     def position(self) -> float:
@@ -90,6 +97,8 @@ class BarContext:
     @property
     def equity(self) -> float:
         """Cash and positions at the last closes, quote currency."""
+        if not self._places:
+            self._quotes.step = self.place  # which is not moved at every bar
         return self._account.equity(self._quotes.price)
 
     @property

@@ -132,26 +132,24 @@ class BarStrategyContainer(StrategyContainer):
     def act_within(self, table: BarTable, start: int, stop: int) -> int:
         """Call the strategy with one bar after the other, until it acts."""
         context, bars, on_bar = self._context, self._bars, self._strategy.on_bar
-        steps, places, quotes = table.steps_of_rows, table.places, self._quotes
-        quotes.move_to(table, quotes.step, closed=True)
-        context.acted, symbol, row = False, None, start
+        several, look_at, row = bool(table.places), start + BARS_PER_LOOK - 1, start
+        self._quotes.move_to(table, self._quotes.step, closed=True)
+        context.acted = False
         try:
-            while start < stop:
-                some = bars[start : min(start + BARS_PER_LOOK, stop)]
-                for row, bar in enumerate(some, start):  # noqa: B007 - also for the error
-                    if bar.symbol is not symbol:
-                        context.turn_to(symbol := bar.symbol)
-                    quotes.step = steps[row]
-                    context.place = places[row]
-                    context.bar = bar
-                    on_bar(bar, context)
-                    if context.acted:
-                        return row
-                start += len(some)
-                if start < stop and self.scope.must_rest:
+            for row in range(start, stop):
+                context.bar = bar = bars[row]
+                context.place = row
+                if several:
+                    context.move_to(row)
+                on_bar(bar, context)
+                if context.acted:
                     return row
+                if row == look_at:
+                    if self.scope.must_rest:
+                        return row
+                    look_at += BARS_PER_LOOK
         except USER_ERRORS as error:
-            bar = bars[row]
+            bar, self._quotes.step = bars[row], table.steps_of_rows[row]
             raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error
         return stop
 
