@@ -96,6 +96,15 @@ class ExecutionContainer(LaneMember):
         """Whether there are working orders, so that the next bar has to be looked at."""
         return bool(self._working)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the working orders are market orders that bring no protective ones."""
+        orders = (working.order for working in self._working.values())
+        return all(
+            it.type == "market" and it.stop_loss is None and it.take_profit is None
+            for it in orders
+        )
+
     def awaits(self, symbol: str) -> bool:
         """Whether an order to reach a target is still working."""
         return any(working.is_target for working in self._of(symbol))
@@ -165,11 +174,11 @@ class ExecutionContainer(LaneMember):
         self._execute(working, first.price, moment)
         return True
 
-    def fill_next_at_close(self, symbol: str, close: float) -> bool:
-        """Fill the next market order of a symbol at the close; False if there is none."""
+    def fill_next_market_order(self, symbol: str, price: float, moment: FillMoment) -> bool:
+        """Make the next fill of a symbol's market orders at a price; False if there is none."""
         for working in self._working.values():
-            if working.order.symbol == symbol and working.is_market:
-                self._execute(working, close, "close")
+            if working.is_market and working.order.symbol == symbol:
+                self._execute(working, price, moment)
                 return True
         return False
 
