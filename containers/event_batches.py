@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -26,26 +26,30 @@ def batch_of(told: Sequence[Told]) -> Batch:
     Raises:
         ValueError: A type of events has two publishers.
     """
-    by_type: dict[type[Event], list[Event]] = {}
-    codes: dict[type[Event], int] = {}
-    sources: list[str] = []
-    order = bytearray()
-    for event, _, source in told:
-        cls = event.__class__
-        code = codes.setdefault(cls, len(codes))
-        if code == len(sources):
-            by_type[cls] = []
-            sources.append(source)
-        elif sources[code] != source:
-            raise ValueError(f"{event_name(cls)} is published by {sources[code]} and by {source}")
-        by_type[cls].append(event)
-        order.append(code)
+    events, causes, sources = zip(*told, strict=True)
+    classes = list(map(type, events))
+    codes = {cls: code for code, cls in enumerate(dict.fromkeys(classes))}
+    by_type: list[list[Event]] = [[] for _ in codes]
+    order = bytes(map(codes.__getitem__, classes))
+    for code, event in zip(order, events, strict=True):
+        by_type[code].append(event)
     return Batch(
-        _blocks(list(by_type.values())),
+        _blocks(by_type),
         np.frombuffer(order, dtype=np.uint8),
-        causes=np.array([cause for _, cause, _ in told]),
-        sources=sources,
+        causes=np.array(causes),
+        sources=list(_publishers(zip(classes, sources, strict=True)).values()),
     )
+
+
+def _publishers(found: Iterable[tuple[type[Event], str]]) -> dict[type[Event], str]:
+    """Return who publishes each type of events, in their order."""
+    publishers: dict[type[Event], str] = {}
+    for cls, source in dict.fromkeys(found):
+        if cls in publishers:
+            both = f"{publishers[cls]} and by {source}"
+            raise ValueError(f"{event_name(cls)} is published by {both}")
+        publishers[cls] = source
+    return publishers
 
 
 def _blocks(by_type: list[list[Event]]) -> list[Block[Event]]:

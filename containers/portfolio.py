@@ -244,13 +244,14 @@ class PortfolioContainer(LaneMember):
         at its close, and the exit bar's if the exit was at its close. The exit price always counts.
         Of a position that was carried from before the data, all bars up to the exit count.
         """
-        bars = self._market.data.bars(fill.symbol)
-        times = (position.entry_ts, fill.ts)  # at the window's end, the last bar may lie before
-        entry_bar, exit_bar = (np.searchsorted(bars.ts, times, side="right") - 1).tolist()
+        bars, low, high = self._market.data.bars(fill.symbol), fill.price, fill.price
+        entry_bar = int(bars.ts.searchsorted(position.entry_ts, "right")) - 1
+        exit_bar = int(bars.ts.searchsorted(fill.ts, "right")) - 1  # the window may end without one
         start = max(entry_bar + (position.entry_moment == "close"), 0)
         stop = exit_bar + (fill.moment == "close")
-        low = float(bars.low[start:stop].min(initial=fill.price))
-        high = float(bars.high[start:stop].max(initial=fill.price))
+        if start < stop:  # where the extremes are is found faster than the extremes are
+            low = min(low, bars.low.item(start + int(bars.low[start:stop].argmin())))
+            high = max(high, bars.high.item(start + int(bars.high[start:stop].argmax())))
         down, up = low / position.entry_price - 1, high / position.entry_price - 1
         mae, mfe = (down, up) if position.direction > 0 else (-up, -down)
         return min(mae, 0.0), max(mfe, 0.0), exit_bar - entry_bar

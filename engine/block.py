@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -100,7 +101,7 @@ class Block(Generic[E]):
     def of(events: Sequence[T]) -> Block[T]:
         """Return a block of the given events, which must be of one type and at least one."""
         kind = type(events[0])
-        fields = zip(*(msgspec.structs.astuple(event) for event in events), strict=True)
+        fields = zip(*map(msgspec.structs.astuple, events), strict=True)
         return Block(kind, dict(zip(kind.__struct_fields__, map(_column, fields), strict=True)))
 
     @property
@@ -203,12 +204,15 @@ def last_ts(item: Event | Block[Any]) -> int:
 
 def _column(values: tuple[Any, ...]) -> Column:
     """Return the most compact column from which the very same values come back."""
-    kinds: set[type[object]] = {type(value) for value in values}
+    kinds: set[type[object]] = set(map(type, values))
     kind = kinds.pop() if len(kinds) == 1 else object
+    if kind is NoneType:
+        return None
     if kind is str:
         codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-        return DictionaryColumn(np.array([codes[v] for v in values], dtype=np.int32), tuple(codes))
-    if kind is int and all(INT64.min <= value <= INT64.max for value in values):
+        rows = np.fromiter(map(codes.__getitem__, values), np.int32, len(values))
+        return DictionaryColumn(rows, tuple(codes))
+    if kind is int and min(values) >= INT64.min and max(values) <= INT64.max:
         return np.array(values, dtype=np.int64)
     if kind in (float, bool):
         return np.array(values, dtype=kind)
