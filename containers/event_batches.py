@@ -58,7 +58,7 @@ def _blocks(by_type: list[list[Event]]) -> list[Block[Event]]:
     blocks: list[Block[Event]] = []
     columns: list[tuple[int, str, list[int]]] = []
     for place, events in enumerate(by_type):
-        blocks.append(Block.of(events))
+        blocks.append(Block.holding(events))
         field = events[0].correlation_field
         if field is not None:
             names: list[str] = [getattr(event, field) for event in events]

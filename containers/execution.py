@@ -99,11 +99,12 @@ class ExecutionContainer(LaneMember):
     @property
     def is_plain(self) -> bool:
         """Whether the working orders are market orders that bring no protective ones."""
-        orders = (working.order for working in self._working.values())
-        return all(
-            it.type == "market" and it.stop_loss is None and it.take_profit is None
-            for it in orders
-        )
+        for working in self._working.values():
+            order = working.order
+            bare = order.stop_loss is None and order.take_profit is None
+            if not bare or order.type != "market":
+                return False
+        return True
 
     def awaits(self, symbol: str) -> bool:
         """Whether an order to reach a target is still working."""
@@ -233,8 +234,9 @@ class ExecutionContainer(LaneMember):
             self._end_without_fill(working)
             return
         side: Side = "buy" if leg.quantity > 0 else "sell"
+        units = abs(leg.quantity)
         price = self._costs.price(side, reference)
-        commission = self._costs.commission(abs(leg.quantity), price)
+        commission = self._costs.commission(units, price)
         if not leg.reduces:
             refusal = self._limits.refusal(order.symbol, leg.quantity, price, commission)
             if refusal:
@@ -244,19 +246,19 @@ class ExecutionContainer(LaneMember):
         if leg.is_last:
             del self._working[order.order_id]
         elif working.left is not None:
-            working.left -= abs(leg.quantity)
+            working.left -= units
         fill = Fill(
-            ts=self._quotes.ts,
-            symbol=order.symbol,
-            order_id=order.order_id,
-            position_id=self._account.position_id(order.symbol),
-            side=side,
-            quantity=abs(leg.quantity),
-            price=price,
-            commission=commission,
-            slippage=abs(price - reference) * abs(leg.quantity),
-            moment=moment,
-            reason=order.reason,
+            self._quotes.ts,
+            order.symbol,
+            order.order_id,
+            self._account.position_id(order.symbol),
+            side,
+            units,
+            price,
+            commission,
+            abs(price - reference) * units,
+            moment,
+            order.reason,
         )
         self.publish(fill)
 

@@ -219,22 +219,23 @@ class PortfolioContainer(LaneMember):
 
     def _closed(self, position: Position, fill: Fill) -> PositionClose:
         mae, mfe, bars_held = self._excursions(position, fill)
+        pnl = position.pnl
         return PositionClose(
-            ts=fill.ts,
-            symbol=fill.symbol,
-            position_id=position.position_id,
-            side=position.side,
-            quantity=position.entered,
-            entry_ts=position.entry_ts,
-            entry_price=position.entry_price,
-            exit_price=position.exit_price,
-            pnl=position.pnl,
-            return_fraction=position.pnl / position.entry_value,
-            commission=position.commission,
-            bars_held=bars_held,
-            mae=mae,
-            mfe=mfe,
-            exit_reason=fill.reason,
+            fill.ts,
+            fill.symbol,
+            position.position_id,
+            position.side,
+            position.entered,
+            position.entry_ts,
+            position.entry_price,
+            position.exit_price,
+            pnl,
+            pnl / position.entry_value,
+            position.commission,
+            bars_held,
+            mae,
+            mfe,
+            fill.reason,
         )
 
     def _excursions(self, position: Position, fill: Fill) -> tuple[float, float, int]:
@@ -252,7 +253,8 @@ class PortfolioContainer(LaneMember):
         if start < stop:  # where the extremes are is found faster than the extremes are
             low = min(low, bars.low.item(start + int(bars.low[start:stop].argmin())))
             high = max(high, bars.high.item(start + int(bars.high[start:stop].argmax())))
-        down, up = low / position.entry_price - 1, high / position.entry_price - 1
+        entry_price = position.entry_price
+        down, up = low / entry_price - 1, high / entry_price - 1
         mae, mfe = (down, up) if position.direction > 0 else (-up, -down)
         return min(mae, 0.0), max(mfe, 0.0), exit_bar - entry_bar
 

@@ -57,6 +57,8 @@ class RiskContainer(LaneMember):
     ) -> None:
         super().__init__(container_id, "risk", config, events=events, depends_on=depends_on)
         self._rules = config
+        levels = (config.stop_loss_pct, config.take_profit_pct, config.trailing_stop_pct)
+        self._guards = any(level is not None for level in levels)
         self._account = account
         self._quotes = quotes
         self._order_id = 0
@@ -209,7 +211,8 @@ class RiskContainer(LaneMember):
         stop = target = None
         if order is not None and order.order_id == opened.order_id:
             stop, target = order.stop_loss, order.take_profit
-        self._guard(opened.symbol, opened.side, opened.price, opened.price, stop, target)
+        if self._guards or stop is not None or target is not None:
+            self._guard(opened.symbol, opened.side, opened.price, opened.price, stop, target)
 
     def _guard(
         self,

@@ -73,7 +73,7 @@ class Block(Generic[E]):
             int64.
     """
 
-    __slots__ = ("_events", "cls", "columns", "length")
+    __slots__ = ("_columns", "_events", "cls", "length")
 
     def __init__(self, cls: type[E], columns: Mapping[str, Column]) -> None:
         fields = cls.__struct_fields__
@@ -84,7 +84,7 @@ class Block(Generic[E]):
         if not isinstance(ts, np.ndarray) or ts.dtype != np.int64 or ts.ndim != 1:
             raise ValueError(f"column 'ts' of a {event_name(cls)} block must be int64 (n,)")
         self.cls = cls
-        self.columns = {name: columns[name] for name in fields}
+        self._columns: Mapping[str, Column] | None = {name: columns[name] for name in fields}
         self.length = len(ts)
         self._events: list[E] | None = None
         for name, column in self.columns.items():
@@ -103,6 +103,25 @@ class Block(Generic[E]):
         kind = type(events[0])
         fields = zip(*map(msgspec.structs.astuple, events), strict=True)
         return Block(kind, dict(zip(kind.__struct_fields__, map(_column, fields), strict=True)))
+
+    @staticmethod
+    def holding(events: Sequence[T]) -> Block[T]:
+        """Return what `of` does, but make the columns only when somebody asks for one."""
+        block: Block[T] = object.__new__(Block)
+        block.cls = type(events[0])
+        block.length = len(events)
+        block._columns = None
+        block._events = list(events)
+        return block
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns by field."""
+        if self._columns is None:
+            made = self._columns = Block.of(self.events()).columns
+            self._events = None  # they are made again if somebody asks
+            return made
+        return self._columns
 
     @property
     def ts(self) -> NDArray[np.int64]:
@@ -166,7 +185,7 @@ class Block(Generic[E]):
         """Return a block of other columns, which fit each other as those of this one do."""
         block: Block[E] = object.__new__(type(self))
         block.cls = self.cls
-        block.columns = columns
+        block._columns = columns
         block.length = len(block.ts)
         block._events = None
         return block
@@ -208,6 +227,8 @@ def _column(values: tuple[Any, ...]) -> Column:
     kind = kinds.pop() if len(kinds) == 1 else object
     if kind is NoneType:
         return None
+    if kind is str and values.count(values[0]) == len(values):
+        return cast("str", values[0])
     if kind is str:
         codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
         rows = np.fromiter(map(codes.__getitem__, values), np.int32, len(values))
