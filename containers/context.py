@@ -58,6 +58,7 @@ class BarContext:
         self._events = events
         self._source = source
         self._account = account
+        self._held = account.held
         self._market = market
         self._quotes = quotes
         self._rng = np.random.default_rng(seed)
@@ -91,8 +92,7 @@ class BarContext:
     @property
     def position(self) -> float:
         """Units of the bar's symbol, negative when short."""
-        held = self._account.positions.get(self._symbol)  # `quantity`, without the call
-        return 0.0 if held is None else held.direction * held.quantity
+        return self._held.get(self._symbol, 0.0)
 
     @property
     def equity(self) -> float:

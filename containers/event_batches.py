@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from admf.engine.batch import Batch
 from admf.engine.block import Block, DictionaryColumn
@@ -56,15 +57,23 @@ def _blocks(by_type: list[list[Event]]) -> list[Block[Event]]:
     """Return a block for each type; the correlations of all are columns over the same ids."""
     ids: dict[str, int] = {}
     blocks: list[Block[Event]] = []
-    columns: list[tuple[int, str, list[int]]] = []
+    found: list[tuple[int, str, NDArray[np.int64]]] = []
     for place, events in enumerate(by_type):
         blocks.append(Block.holding(events))
         field = events[0].correlation_field
         if field is not None:
-            names: list[str] = [getattr(event, field) for event in events]
-            columns.append((place, field, [ids.setdefault(name, len(ids)) for name in names]))
+            found.append((place, field, _codes(blocks[place], field, ids)))
     values = tuple(ids)
-    for place, field, known in columns:
-        column = DictionaryColumn(np.array(known), values)
-        blocks[place] = Block(blocks[place].cls, {**blocks[place].columns, field: column})
+    for place, field, codes in found:
+        columns = {**blocks[place].columns, field: DictionaryColumn(codes, values)}
+        blocks[place] = Block(blocks[place].cls, columns)
     return blocks
+
+
+def _codes(block: Block[Event], field: str, ids: dict[str, int]) -> NDArray[np.int64]:
+    """Return the places of a column's values among ids, to which new ones are added."""
+    column = block.columns[field]
+    if not isinstance(column, DictionaryColumn):  # all rows are of one correlation
+        column = DictionaryColumn(np.zeros(len(block), np.int32), (cast("str", column),))
+    places = [ids.setdefault(name, len(ids)) for name in column.values]
+    return np.array(places)[column.codes]

@@ -224,6 +224,8 @@ class ExecutionContainer(LaneMember):
     # -- one order --------------------------------------------------------------------------------
 
     def _of(self, symbol: str) -> list[WorkingOrder]:
+        if not self._working:
+            return []
         return [it for it in self._working.values() if it.order.symbol == symbol]
 
     def _execute(self, working: WorkingOrder, reference: float, moment: FillMoment) -> None:

@@ -250,9 +250,10 @@ class PortfolioContainer(LaneMember):
         exit_bar = int(bars.ts.searchsorted(fill.ts, "right")) - 1  # the window may end without one
         start = max(entry_bar + (position.entry_moment == "close"), 0)
         stop = exit_bar + (fill.moment == "close")
-        if start < stop:  # where the extremes are is found faster than the extremes are
-            low = min(low, bars.low.item(start + int(bars.low[start:stop].argmin())))
-            high = max(high, bars.high.item(start + int(bars.high[start:stop].argmax())))
+        if start < stop:  # it takes half the time to find where the extremes are
+            lows, highs = bars.low[start:stop], bars.high[start:stop]
+            low = min(low, lows.item(lows.argmin()))
+            high = max(high, highs.item(highs.argmax()))
         entry_price = position.entry_price
         down, up = low / entry_price - 1, high / entry_price - 1
         mae, mfe = (down, up) if position.direction > 0 else (-up, -down)

@@ -106,10 +106,12 @@ class RiskContainer(LaneMember):
             return "max_position"
         if self._rules.max_leverage is None:
             return ""
-        equity = self._account.equity(lambda name: self._price(name, symbol, price)) - commission
-        others = self._account.exposure(
-            lambda name: 0.0 if name == symbol else self._quotes.price(name)
-        )
+        equity, others = self._account.cash - commission, 0.0
+        if self._account.positions:
+            equity = self._account.equity(lambda it: self._price(it, symbol, price)) - commission
+            others = self._account.exposure(
+                lambda name: 0.0 if name == symbol else self._quotes.price(name)
+            )
         within = others + held * price <= self._rules.max_leverage * equity * (1 + _TOLERANCE)
         return "" if within else "max_leverage"
 

@@ -23,9 +23,6 @@ T = TypeVar("T", bound=Event)
 UNROLLED_AT_ONCE = 1024
 """Rows made into events in one go, which takes about half a millisecond."""
 
-INT64 = np.iinfo(np.int64)
-
-
 class DictionaryColumn:
     """A dictionary-encoded column: small integer codes into a tuple of values.
 
@@ -233,13 +230,18 @@ def _column(values: tuple[Any, ...]) -> Column:
         codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
         rows = np.fromiter(map(codes.__getitem__, values), np.int32, len(values))
         return DictionaryColumn(rows, tuple(codes))
-    if kind is int and min(values) >= INT64.min and max(values) <= INT64.max:
-        return np.array(values, dtype=np.int64)
-    if kind in (float, bool):
-        return np.array(values, dtype=kind)
+    if kind in (int, float, bool):
+        return _numbers(values, np.int64 if kind is int else kind)
     if kind is tuple and _are_floats(values):
         return np.array(values, dtype=np.float64)
     return _objects(values)
+
+
+def _numbers(values: tuple[Any, ...], dtype: type[Any]) -> NDArray[Any]:
+    try:
+        return np.fromiter(values, dtype, len(values))
+    except OverflowError:
+        return _objects(values)
 
 
 def _are_floats(rows: tuple[tuple[object, ...], ...]) -> bool:
