@@ -164,9 +164,9 @@ class LaneContainer(Container):
     def _next_turn(self, table: BarTable, step: int, stop: int) -> int:
         """Go on to where something happens, let it happen, and return the step that follows."""
         if self._plain_bars is not None:
-            step = self._plain_bars.walk(table, step, stop)
-            if step == stop or self.scope.must_rest:
-                return step
+            reached = self._plain_bars.walk(table, step, stop)
+            if reached > step:
+                return reached
         due = min(self._execution.next_step(table, step), self._risk.next_step(table, step), stop)
         if step < due:
             last = table.first_row(due)

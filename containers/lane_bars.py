@@ -1,4 +1,4 @@
-"""The steps of a strategy that is called bar by bar, as long as market orders are all that works."""
+"""The steps of a per-bar strategy, as long as market orders are all that works."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ T = TypeVar("T", bound=Event)
 UNROLLED_AT_ONCE = 1024
 """Rows made into events in one go, which takes about half a millisecond."""
 
+
 class DictionaryColumn:
     """A dictionary-encoded column: small integer codes into a tuple of values.
 
