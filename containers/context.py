@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from admf.containers.account import Account
 from admf.containers.bar_table import BarTable
@@ -18,7 +20,7 @@ from admf.engine.errors import did_you_mean
 
 __all__ = ["BarContext"]
 
-Columns: TypeAlias = dict[object, dict[object, list[float]]]
+Columns: TypeAlias = defaultdict[object, dict[object, list[float]]]
 """An indicator at a symbol's bars of the block, by its function and how strategies ask for it."""
 
 
@@ -62,7 +64,9 @@ class BarContext:
         self._market = market
         self._quotes = quotes
         self._rng = np.random.default_rng(seed)
-        self._columns_of: dict[str, Columns] = {symbol: {} for symbol in market.symbols}
+        self._columns_of: dict[str, Columns] = {
+            symbol: defaultdict(dict) for symbol in market.symbols
+        }
         self._first = dict.fromkeys(market.symbols, 0)
         self._views: dict[str, FeatureWindow] = {}
         self._table: BarTable | None = None
@@ -120,12 +124,12 @@ class BarContext:
         self, function: str, *params: float, on: str | None = None, output: str | None = None
     ) -> float:
         """Return an indicator at this bar, NaN while it warms up."""
-        try:
-            if on is None and output is None:
-                return self._columns[function][params][self.place]
-            return self._columns[function][params, on, output][self.place]
-        except KeyError:
-            return self._column(function, params, on, output)[self.place]
+        asked = params if on is None and output is None else (params, on, output)
+        column = self._columns[function].get(asked)
+        if column is None:
+            view = self._view(function, *params, on=on, output=output)
+            column = self._columns[function][asked] = self._listed(view, (function, asked))
+        return column[self.place]
 
     def buy(
         self,
@@ -198,27 +202,22 @@ class BarContext:
             )
         )
 
-    def _column(
-        self, function: str, params: tuple[float, ...], on: str | None, output: str | None
-    ) -> list[float]:
-        """Find an indicator for the rest of the block; the lanes share the lists."""
-        symbol, asked = self._symbol, (params, on, output)
-        shared = self._quotes.here.features
-        column = shared.get((symbol, function, asked))
-        if column is None:
-            first = self._first[symbol]
-            rows = slice(first, first + len(self._quotes.here.rows_of(symbol)))
-            column = self._view(symbol)(function, *params, on=on, output=output)[rows].tolist()
-            shared[symbol, function, asked] = column
-        plain = on is None and output is None
-        self._columns.setdefault(function, {})[params if plain else asked] = column
-        return column
-
-    def _view(self, symbol: str) -> FeatureWindow:
-        view = self._views.get(symbol)
+    @property
+    def _view(self) -> FeatureWindow:
+        view = self._views.get(self._symbol)
         if view is None:
-            view = self._views[symbol] = self._market.feature_window(symbol)
+            view = self._views[self._symbol] = self._market.feature_window(self._symbol)
         return view
+
+    def _listed(self, column: NDArray[np.float64], asked: object) -> list[float]:
+        """Return the block's part of an indicator as plain numbers; the lanes share the lists."""
+        symbol, table = self._symbol, self._quotes.here
+        listed = table.features.get((symbol, asked))
+        if listed is None:
+            first = self._first[symbol]
+            part: list[float] = column[first : first + len(table.rows_of(symbol))].tolist()
+            listed = table.features[symbol, asked] = part
+        return listed
 
     def _known(self, symbol: str | None) -> str:
         if symbol is None:

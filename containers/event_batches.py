@@ -76,4 +76,5 @@ def _codes(block: Block[Event], field: str, ids: dict[str, int]) -> NDArray[np.i
     if not isinstance(column, DictionaryColumn):  # all rows are of one correlation
         column = DictionaryColumn(np.zeros(len(block), np.int32), (cast("str", column),))
     places = [ids.setdefault(name, len(ids)) for name in column.values]
-    return np.array(places)[column.codes]
+    codes: NDArray[np.int64] = np.array(places)[column.codes]
+    return codes

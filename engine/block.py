@@ -105,7 +105,7 @@ class Block(Generic[E]):
     @staticmethod
     def holding(events: Sequence[T]) -> Block[T]:
         """Return what `of` does, but make the columns only when somebody asks for one."""
-        block: Block[T] = object.__new__(Block)
+        block: Block[T] = object.__new__(cast("type[Block[T]]", Block))
         block.cls = type(events[0])
         block.length = len(events)
         block._columns = None
