@@ -18,6 +18,9 @@ __all__ = ["BarTable"]
 
 Rows: TypeAlias = NDArray[np.int64]
 
+BARS_AT_ONCE = 2_048
+"""Bars that are made into single events in one go."""
+
 
 class BarTable:
     """One block of bars by time step and symbol; made once and shared by all lanes.
@@ -59,6 +62,7 @@ class BarTable:
         if not self._is_dense:
             self._starts = [*starts.tolist(), len(block)]
         self._row_at = self._rows_by_symbol(starts)
+        self._bars: tuple[int, list[Bar]] = (-1, [])
         self._bars_of: dict[str, SymbolBars] = {}
         self.features: dict[object, list[float]] = {}
         self._last_row = self._row_at
@@ -136,10 +140,16 @@ class BarTable:
             return self._row_at[self.symbols[0]]
         return np.repeat(np.arange(self.steps), np.diff(self._starts))
 
-    @cached_property
-    def bars(self) -> list[Bar]:
-        """The bars as single events."""
-        return self.block.events()
+    def bars_around(self, row: int) -> tuple[int, list[Bar]]:
+        """Return some bars as single events, a row's among them, and the row of the first.
+
+        Those that were made last are kept. All at once, they would take some 256 bytes each, and
+        would be gone from the processor's cache by the time that they are looked at.
+        """
+        first = row - row % BARS_AT_ONCE
+        if first != self._bars[0]:
+            self._bars = first, self.block.slice(first, first + BARS_AT_ONCE).events()
+        return self._bars
 
     @cached_property
     def symbol(self) -> list[str]:

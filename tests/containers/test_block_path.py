@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from admf.containers import bar_table
 from admf.containers.bar_table import BarTable
 from admf.containers.config import CarriedAccount, CarriedPosition
 from admf.containers.events import Bar, Features, Fill, Order, PortfolioUpdate, PositionOpen, Signal
@@ -88,6 +89,7 @@ def test_both_ways_tell_the_same_events_with_the_same_numbers_and_causes(
     with pytest.MonkeyPatch.context() as patch:
         if rests:  # as on a machine that is so slow that each look at the clock finds time is up
             patch.setattr(Bus, "must_rest", True)
+            patch.setattr(bar_table, "BARS_AT_ONCE", 5)
         assert told_of(case, block_size=size) == reference
         other = told_of(case, block_size=other_size)
     assert list(map(own_events, other)) == list(map(own_events, reference))

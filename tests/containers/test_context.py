@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from admf.containers import bar_table
 from admf.containers.events import Bar, Fill, Signal
 from admf.containers.strategies.base import Context, Strategy
 from tests.containers.harness import DAY, FIRST_TS, LaneRun, flat, run, run_lanes, script
@@ -142,8 +143,9 @@ def failed(action: Any) -> LaneRun:
 @pytest.mark.parametrize("block_size", [1, 2, 4096])
 @pytest.mark.parametrize("symbols", ["A", "AB"])
 def test_what_a_strategy_sees_depends_on_no_block_and_on_no_other_lane(
-    symbols: str, block_size: int
+    symbols: str, block_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bar_table, "BARS_AT_ONCE", 3)
     seen: list[tuple[str, int, float, float, float]] = []
 
     class Watch(Strategy):
