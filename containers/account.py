@@ -91,6 +91,11 @@ class Position(msgspec.Struct):
         return "long" if self.direction > 0 else "short"
 
     @property
+    def units(self) -> float:
+        """Units now, negative when short."""
+        return self.direction * self.quantity
+
+    @property
     def entry_price(self) -> float:
         """Quantity-weighted mean price of the entries."""
         return self.entry_value / self.entered
@@ -128,11 +133,13 @@ class Account:
     Attributes:
         cash: Quote currency.
         positions: The open positions by symbol.
+        held: The units of each, negative when short.
     """
 
     def __init__(self, initial_capital: float) -> None:
         self.cash = initial_capital
         self.positions: dict[str, Position] = {}
+        self.held: dict[str, float] = {}
         self._opened = 0
 
     @classmethod
@@ -140,6 +147,7 @@ class Account:
         """Return an account as another window left it."""
         account = cls(carried.cash)
         account.positions = {it.symbol: Position.of(it) for it in carried.positions}
+        account.held = {symbol: it.units for symbol, it in account.positions.items()}
         account._opened = carried.opened
         return account
 
@@ -152,8 +160,7 @@ class Account:
 
     def quantity(self, symbol: str) -> float:
         """Return the units held, negative when short."""
-        position = self.positions.get(symbol)
-        return 0.0 if position is None else position.direction * position.quantity
+        return self.held.get(symbol, 0.0)
 
     def position_id(self, symbol: str) -> str:
         """Return the id of the open position, or the one that the next position will get."""
@@ -186,6 +193,9 @@ class Account:
         position.apply(fill)
         if position.quantity == 0.0:
             del self.positions[fill.symbol]
+            self.held.pop(fill.symbol, None)
+        else:
+            self.held[fill.symbol] = position.units
         return position
 
     def settle(self, cash: float, symbol: str, position: Position | None, *, opened: int) -> None:
@@ -201,8 +211,10 @@ class Account:
         self._opened += opened
         if position is None:
             self.positions.pop(symbol, None)
+            self.held.pop(symbol, None)
         else:
             self.positions[symbol] = position
+            self.held[symbol] = position.units
 
     def _open(self, fill: Fill, direction: int) -> Position:
         position = Position(

@@ -16,6 +16,7 @@ from admf.containers.execution import ExecutionContainer
 from admf.containers.features import FeatureSpec
 from admf.containers.lane import LaneContainer
 from admf.containers.lane_arrays import LaneArrays, suits_arrays
+from admf.containers.lane_bars import LaneBars
 from admf.containers.lane_events import LaneEvents
 from admf.containers.lane_log import LaneTracing, lane_log
 from admf.containers.market import Market, Quotes
@@ -124,6 +125,7 @@ class LaneBuilder:
             portfolio=portfolio,
             close_at_end=lane.execution.close_at_end,
             arrays=self._arrays(strategy, risk, execution, portfolio),
+            plain_bars=self._plain_bars(events, strategy, execution),
             pruner=self._pruner,
             depends_on=[portfolio.id, *(member.id for member in members)],
         )
@@ -188,6 +190,21 @@ class LaneBuilder:
             costs=Costs(self._lane.execution),
             sizer=self._sizer(account),
             account=account,
+        )
+
+    def _plain_bars(
+        self, events: LaneEvents, strategy: StrategyContainer, execution: ExecutionContainer
+    ) -> LaneBars | None:
+        if not isinstance(strategy, BarStrategyContainer):
+            return None
+        if not suits_arrays(self._lane, self._market):
+            return None
+        return LaneBars(
+            events=events,
+            quotes=self._quotes,
+            strategy=strategy,
+            execution=execution,
+            symbol=self._market.symbols[0],
         )
 
     def _strategy_container(self, events: LaneEvents) -> StrategyContainer:

@@ -209,7 +209,8 @@ class Quotes:
     @property
     def ts(self) -> int:
         """Time of the step, ns UTC."""
-        return int(self.here.ts[self.step])
+        ts: int = self.here.ts.item(self.step)
+        return ts
 
     def price(self, symbol: str) -> float:
         """Return the latest price: this step's close or open, or else the last close before."""

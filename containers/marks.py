@@ -44,7 +44,8 @@ class Marks:
                 quantities.append(0.0)
         self._cash[-1] = self._account.cash
         for symbol in self._account.positions:
-            self._holdings.setdefault(symbol, [0.0] * len(self._steps))
+            if symbol not in self._holdings:
+                self._holdings[symbol] = [0.0] * len(self._steps)
         for symbol, quantities in self._holdings.items():
             quantities[-1] = self._account.quantity(symbol)
 

@@ -219,22 +219,23 @@ class PortfolioContainer(LaneMember):
 
     def _closed(self, position: Position, fill: Fill) -> PositionClose:
         mae, mfe, bars_held = self._excursions(position, fill)
+        pnl = position.pnl
         return PositionClose(
-            ts=fill.ts,
-            symbol=fill.symbol,
-            position_id=position.position_id,
-            side=position.side,
-            quantity=position.entered,
-            entry_ts=position.entry_ts,
-            entry_price=position.entry_price,
-            exit_price=position.exit_price,
-            pnl=position.pnl,
-            return_fraction=position.pnl / position.entry_value,
-            commission=position.commission,
-            bars_held=bars_held,
-            mae=mae,
-            mfe=mfe,
-            exit_reason=fill.reason,
+            fill.ts,
+            fill.symbol,
+            position.position_id,
+            position.side,
+            position.entered,
+            position.entry_ts,
+            position.entry_price,
+            position.exit_price,
+            pnl,
+            pnl / position.entry_value,
+            position.commission,
+            bars_held,
+            mae,
+            mfe,
+            fill.reason,
         )
 
     def _excursions(self, position: Position, fill: Fill) -> tuple[float, float, int]:
@@ -244,14 +245,17 @@ class PortfolioContainer(LaneMember):
         at its close, and the exit bar's if the exit was at its close. The exit price always counts.
         Of a position that was carried from before the data, all bars up to the exit count.
         """
-        bars = self._market.data.bars(fill.symbol)
-        times = (position.entry_ts, fill.ts)  # at the window's end, the last bar may lie before
-        entry_bar, exit_bar = (np.searchsorted(bars.ts, times, side="right") - 1).tolist()
+        bars, low, high = self._market.data.bars(fill.symbol), fill.price, fill.price
+        entry_bar = int(bars.ts.searchsorted(position.entry_ts, "right")) - 1
+        exit_bar = int(bars.ts.searchsorted(fill.ts, "right")) - 1  # the window may end without one
         start = max(entry_bar + (position.entry_moment == "close"), 0)
         stop = exit_bar + (fill.moment == "close")
-        low = float(bars.low[start:stop].min(initial=fill.price))
-        high = float(bars.high[start:stop].max(initial=fill.price))
-        down, up = low / position.entry_price - 1, high / position.entry_price - 1
+        if start < stop:  # it takes half the time to find where the extremes are
+            lows, highs = bars.low[start:stop], bars.high[start:stop]
+            low = min(low, lows.item(lows.argmin()))
+            high = max(high, highs.item(highs.argmax()))
+        entry_price = position.entry_price
+        down, up = low / entry_price - 1, high / entry_price - 1
         mae, mfe = (down, up) if position.direction > 0 else (-up, -down)
         return min(mae, 0.0), max(mfe, 0.0), exit_bar - entry_bar
 

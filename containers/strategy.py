@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from admf.containers.bar_table import BarTable
 from admf.containers.context import BarContext
-from admf.containers.events import Bar, Signal
+from admf.containers.events import Signal
 from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
 from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
@@ -113,11 +113,10 @@ class BarStrategyContainer(StrategyContainer):
         self._strategy = strategy
         self._context = context
         self._quotes = quotes
-        self._bars: list[Bar] = []
 
     def begin(self, table: BarTable) -> None:
-        """Have the block's bars made into single events, once for all lanes."""
-        self._bars = table.bars
+        """Go on to the block."""
+        self._context.begin(table)
 
     def next_step(self, table: BarTable, step: int) -> int:  # noqa: ARG002 - every bar is seen
         """Return ``step``: every bar is seen."""
@@ -130,24 +129,29 @@ class BarStrategyContainer(StrategyContainer):
 
     def act_within(self, table: BarTable, start: int, stop: int) -> int:
         """Call the strategy with one bar after the other, until it acts."""
-        context, bars, on_bar = self._context, self._bars, self._strategy.on_bar
-        steps, quotes, look_at = table.steps_of_rows, self._quotes, start + BARS_PER_LOOK - 1
-        quotes.move_to(table, quotes.step, closed=True)
-        row = start
+        context, row, look_at = self._context, start, start + BARS_PER_LOOK - 1
+        on_bar, several = self._strategy.on_bar, bool(table.places)
+        self._quotes.move_to(table, self._quotes.step, closed=True)
+        context.acted = False
         try:
-            for row in range(start, stop):
-                bar = bars[row]
-                quotes.step = steps[row]
-                context.move_to(bar)
-                on_bar(bar, context)
-                if context.acted:
-                    return row
-                if row == look_at:
-                    if self.scope.must_rest:
+            while start < stop:
+                first, bars = table.bars_around(start)
+                end = min(first + len(bars), stop)
+                for row in range(start, end):
+                    context.bar = bar = bars[row - first]
+                    context.place = row
+                    if several:
+                        context.move_to(row)
+                    on_bar(bar, context)
+                    if context.acted:
                         return row
-                    look_at += BARS_PER_LOOK
+                    if row == look_at:
+                        if self.scope.must_rest:
+                            return row
+                        look_at += BARS_PER_LOOK
+                start = end
         except USER_ERRORS as error:
-            bar = bars[row]
+            bar, self._quotes.step = context.bar, table.steps_of_rows[row]
             raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error
         return stop
 

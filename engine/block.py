@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -21,8 +22,6 @@ T = TypeVar("T", bound=Event)
 
 UNROLLED_AT_ONCE = 1024
 """Rows made into events in one go, which takes about half a millisecond."""
-
-INT64 = np.iinfo(np.int64)
 
 
 class DictionaryColumn:
@@ -72,7 +71,7 @@ class Block(Generic[E]):
             int64.
     """
 
-    __slots__ = ("_events", "cls", "columns", "length")
+    __slots__ = ("_columns", "_events", "cls", "length")
 
     def __init__(self, cls: type[E], columns: Mapping[str, Column]) -> None:
         fields = cls.__struct_fields__
@@ -83,7 +82,7 @@ class Block(Generic[E]):
         if not isinstance(ts, np.ndarray) or ts.dtype != np.int64 or ts.ndim != 1:
             raise ValueError(f"column 'ts' of a {event_name(cls)} block must be int64 (n,)")
         self.cls = cls
-        self.columns = {name: columns[name] for name in fields}
+        self._columns: Mapping[str, Column] | None = {name: columns[name] for name in fields}
         self.length = len(ts)
         self._events: list[E] | None = None
         for name, column in self.columns.items():
@@ -100,8 +99,27 @@ class Block(Generic[E]):
     def of(events: Sequence[T]) -> Block[T]:
         """Return a block of the given events, which must be of one type and at least one."""
         kind = type(events[0])
-        fields = zip(*(msgspec.structs.astuple(event) for event in events), strict=True)
+        fields = zip(*map(msgspec.structs.astuple, events), strict=True)
         return Block(kind, dict(zip(kind.__struct_fields__, map(_column, fields), strict=True)))
+
+    @staticmethod
+    def holding(events: Sequence[T]) -> Block[T]:
+        """Return what `of` does, but make the columns only when somebody asks for one."""
+        block: Block[T] = object.__new__(cast("type[Block[T]]", Block))
+        block.cls = type(events[0])
+        block.length = len(events)
+        block._columns = None
+        block._events = list(events)
+        return block
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns by field."""
+        if self._columns is None:
+            made = self._columns = Block.of(self.events()).columns
+            self._events = None  # they are made again if somebody asks
+            return made
+        return self._columns
 
     @property
     def ts(self) -> NDArray[np.int64]:
@@ -165,7 +183,7 @@ class Block(Generic[E]):
         """Return a block of other columns, which fit each other as those of this one do."""
         block: Block[E] = object.__new__(type(self))
         block.cls = self.cls
-        block.columns = columns
+        block._columns = columns
         block.length = len(block.ts)
         block._events = None
         return block
@@ -177,7 +195,7 @@ class Block(Generic[E]):
             rows = slice(len(made), count)
             parts = (_rows(column, rows) for column in self.columns.values())
             columns = [_listed(part, count - len(made)) for part in parts]
-            made.extend(self.cls(*row) for row in zip(*columns, strict=True))
+            made.extend(map(self.cls, *columns))
         return made
 
     @property
@@ -203,18 +221,28 @@ def last_ts(item: Event | Block[Any]) -> int:
 
 def _column(values: tuple[Any, ...]) -> Column:
     """Return the most compact column from which the very same values come back."""
-    kinds: set[type[object]] = {type(value) for value in values}
+    kinds: set[type[object]] = set(map(type, values))
     kind = kinds.pop() if len(kinds) == 1 else object
+    if kind is NoneType:
+        return None
+    if kind is str and values.count(values[0]) == len(values):
+        return cast("str", values[0])
     if kind is str:
         codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-        return DictionaryColumn(np.array([codes[v] for v in values], dtype=np.int32), tuple(codes))
-    if kind is int and all(INT64.min <= value <= INT64.max for value in values):
-        return np.array(values, dtype=np.int64)
-    if kind in (float, bool):
-        return np.array(values, dtype=kind)
+        rows = np.fromiter(map(codes.__getitem__, values), np.int32, len(values))
+        return DictionaryColumn(rows, tuple(codes))
+    if kind in (int, float, bool):
+        return _numbers(values, np.int64 if kind is int else kind)
     if kind is tuple and _are_floats(values):
         return np.array(values, dtype=np.float64)
     return _objects(values)
+
+
+def _numbers(values: tuple[Any, ...], dtype: type[Any]) -> NDArray[Any]:
+    try:
+        return np.fromiter(values, dtype, len(values))
+    except OverflowError:
+        return _objects(values)
 
 
 def _are_floats(rows: tuple[tuple[object, ...], ...]) -> bool:

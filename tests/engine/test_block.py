@@ -188,6 +188,19 @@ def test_events_come_back_from_a_block_as_they_were_to_the_last_type(values: lis
     assert msgspec.json.encode(back) == msgspec.json.encode(events)
 
 
+@given(VALUES)
+def test_a_block_that_holds_events_is_the_one_that_is_made_of_them(values: list[Any]):
+    events = [Loose(ts, value) for ts, value in enumerate(values)]
+    block = Block.holding(events)
+    assert (block.cls, len(block), block._columns) == (Loose, len(events), None)
+    assert all(a is b for a, b in zip(block.events(), events, strict=True))
+    expected = Block.of(events)
+    assert repr(block.listed("value")) == repr(expected.listed("value"))
+    assert type(block.columns["value"]) is type(expected.columns["value"])
+    assert block.columns is block.columns
+    assert repr(block.events()) == repr(events)
+
+
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
@@ -211,6 +224,11 @@ def test_texts_are_encoded_by_a_dictionary():
     column = Block.of([Loose(0, text) for text in ("b", "a", "b")]).columns["value"]
     assert isinstance(column, DictionaryColumn)
     assert (column.values, column.codes.tolist(), len(column)) == (("b", "a"), [0, 1, 0], 3)
+
+
+@pytest.mark.parametrize("value", ["a", None])
+def test_a_text_or_nothing_that_all_rows_share_is_there_once(value: str | None):
+    assert Block.of([Loose(0, value)] * 3).columns["value"] == value
 
 
 # -- on the bus -----------------------------------------------------------------------------------
