@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from admf.containers.allocation import keep_freed_memory
@@ -20,6 +22,12 @@ from admf.engine.errors import ConfigError, DataError, UserCodeError
 from admf.engine.topology import TopologyBuilder
 
 __all__ = ["BacktestTopology"]
+
+_BLOCK = 32_768
+"""Time steps of which bars are made into single events at once, some 9 MB of them."""
+
+_COLUMNAR_BLOCK = 131_072
+"""Time steps in a block if no single bars are made of it: each block costs some 100 numpy calls."""
 
 
 class BacktestTopology:
@@ -64,7 +72,7 @@ class BacktestTopology:
                 "data",
                 market.data,
                 steps,
-                config.block_size,
+                config.block_size or _block_size(built),
                 scope=builder.bus,
                 depends_on=names,
             )
@@ -109,6 +117,10 @@ def _lanes(
     if len(errors) == len(lanes):
         raise errors[0]
     return lanes
+
+
+def _block_size(lanes: Sequence[LaneBuilder]) -> int:
+    return _COLUMNAR_BLOCK if all(lane.is_columnar for lane in lanes) else _BLOCK
 
 
 def _steps(data: MarketData, config: BacktestConfig) -> tuple[int, int]:

@@ -92,6 +92,11 @@ class LaneBuilder:
             self._equity = _checked_equity(lane.carried, self._account, market)
         self._quotes = Quotes()
 
+    @property
+    def is_columnar(self) -> bool:
+        """Whether the strategy looks at no single bars."""
+        return isinstance(self._strategy, ColumnarStrategy)
+
     def add(self) -> tuple[PortfolioContainer, str]:
         """Add the lane's containers.
 
