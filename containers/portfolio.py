@@ -37,7 +37,7 @@ __all__ = ["OpenPosition", "PortfolioContainer", "parameters_shown"]
 Floats: TypeAlias = NDArray[np.float64]
 
 MARKS_AT_ONCE = 32_768
-"""Steps that are marked at once, so that all that is made of them stays in the processor's cache."""
+"""Steps that are marked at once, so that what is made of them stays in the processor's cache."""
 
 
 class OpenPosition(msgspec.Struct, frozen=True):
