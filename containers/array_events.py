@@ -178,9 +178,7 @@ def _sides(first: NDArray[np.bool_], names: tuple[str, str]) -> DictionaryColumn
     return DictionaryColumn((~first).astype(np.uint8), names)
 
 
-def _arrangement(
-    signals: int, waiting: int, legs: Legs | None, kept: Sequence[int]
-) -> Arrangement:
+def _arrangement(signals: int, waiting: int, legs: Legs | None, kept: Sequence[int]) -> Arrangement:
     """Return which kind of event comes when, and what causes each.
 
     They come in pairs: a signal and its order, or a fill and the opening or closing that it is. The

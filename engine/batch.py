@@ -83,9 +83,7 @@ class Batch:
         batch._take(blocks, sources, in_turn=in_turn)
         return batch
 
-    def _take(
-        self, blocks: Sequence[Block[Any]], sources: Sequence[str], *, in_turn: bool
-    ) -> None:
+    def _take(self, blocks: Sequence[Block[Any]], sources: Sequence[str], *, in_turn: bool) -> None:
         self.blocks = tuple(blocks)
         self.sources: tuple[str, ...] = tuple(sources) or ("",) * len(self.blocks)
         self.in_turn = in_turn

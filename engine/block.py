@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -66,29 +66,35 @@ class Block(Generic[E]):
     Args:
         cls: The event class; every field needs a column.
         columns: Field name -> column; ``ts`` must be int64 (n,).
+        later: Likewise what computes a column; it is called once, if somebody asks for the columns.
 
     Raises:
         ValueError: A field has no column, a column no field, lengths differ, or ``ts`` is not
             int64.
     """
 
-    __slots__ = ("_events", "cls", "columns", "length")
+    __slots__ = ("_columns", "_events", "_later", "cls", "length")
 
-    def __init__(self, cls: type[E], columns: Mapping[str, Column]) -> None:
+    def __init__(
+        self,
+        cls: type[E],
+        columns: Mapping[str, Column],
+        later: Mapping[str, Callable[[], Column]] | None = None,
+    ) -> None:
         fields = cls.__struct_fields__
-        if set(columns) != set(fields):
-            odd = sorted(set(columns) ^ set(fields))
+        known = set(columns) if later is None else {*columns, *later}
+        if known != set(fields):
+            odd = sorted(known ^ set(fields))
             raise ValueError(f"columns of a {event_name(cls)} block do not match its fields: {odd}")
         ts = columns["ts"]
         if not isinstance(ts, np.ndarray) or ts.dtype != np.int64 or ts.ndim != 1:
             raise ValueError(f"column 'ts' of a {event_name(cls)} block must be int64 (n,)")
         self.cls = cls
-        self.columns = {name: columns[name] for name in fields}
         self.length = len(ts)
+        self._columns = {name: columns.get(name) for name in fields}
+        self._later = later
         self._events: list[E] | None = None
-        for name, column in self.columns.items():
-            if isinstance(column, _ROWS) and len(column) != self.length:
-                raise ValueError(f"column {name!r} has {len(column)} rows, ts has {self.length}")
+        self._check(self._columns)
 
     def __len__(self) -> int:
         return self.length
@@ -104,9 +110,19 @@ class Block(Generic[E]):
         return Block(kind, dict(zip(kind.__struct_fields__, map(_column, fields), strict=True)))
 
     @property
+    def columns(self) -> dict[str, Column]:
+        """The columns, by field."""
+        if self._later is not None:
+            found = {name: compute() for name, compute in self._later.items()}
+            self._check(found)
+            self._columns.update(found)
+            self._later = None
+        return self._columns
+
+    @property
     def ts(self) -> NDArray[np.int64]:
         """int64 (n,), nanoseconds UTC."""
-        return cast("NDArray[np.int64]", self.columns["ts"])
+        return cast("NDArray[np.int64]", self._columns["ts"])
 
     def column(self, name: str) -> NDArray[Any]:
         """Return one column as an array (n,), whatever its encoding."""
@@ -161,11 +177,17 @@ class Block(Generic[E]):
             yield from chunk
             done += len(chunk)
 
+    def _check(self, columns: Mapping[str, Column]) -> None:
+        for name, column in columns.items():
+            if isinstance(column, _ROWS) and len(column) != self.length:
+                raise ValueError(f"column {name!r} has {len(column)} rows, ts has {self.length}")
+
     def _of_columns(self, columns: dict[str, Column]) -> Block[E]:
         """Return a block of other columns, which fit each other as those of this one do."""
         block: Block[E] = object.__new__(type(self))
         block.cls = self.cls
-        block.columns = columns
+        block._columns = columns
+        block._later = None
         block.length = len(block.ts)
         block._events = None
         return block
