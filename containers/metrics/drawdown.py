@@ -45,13 +45,11 @@ class DrawdownAccumulator:
         """Take float64 (n,) marks: whole chunks, or one incomplete chunk."""
         self._marks += len(equity)
         high = equity.max()
-        if high < self._peak:
-            depths = self._fold_one(equity)
-        else:
-            depths = self._fold_several(equity, high)
+        fold = self._fold_one if high < self._peak else self._fold_several
+        depths = fold(equity, high)
         self._squares = running_sum(self._squares, np.multiply(depths, depths, out=depths))
 
-    def _fold_one(self, equity: Floats) -> Floats:
+    def _fold_one(self, equity: Floats, _high: float) -> Floats:
         """Take marks of which all are below the peak before them, and return their depths."""
         peak = self._peak
         losses = equity - peak
