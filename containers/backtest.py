@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 
 import msgspec
 
 from admf.containers.allocation import keep_freed_memory
-from admf.containers.catalog import DataCatalog
+from admf.containers.catalog import DataCatalog, UserModules
 from admf.containers.config import BacktestConfig
 from admf.containers.data import DataContainer
 from admf.containers.features import FeaturesContainer, FeatureStore
@@ -17,6 +18,7 @@ from admf.containers.market_data import MarketData
 from admf.containers.portfolio import PortfolioContainer
 from admf.containers.pruning import Pruner
 from admf.containers.report import LaneReport, WindowReport, refused_lane
+from admf.containers.strategies.loading import strategy_class
 from admf.containers.times import iso_utc
 from admf.engine.errors import ConfigError, DataError, UserCodeError
 from admf.engine.topology import TopologyBuilder
@@ -106,11 +108,13 @@ def _lanes(
     """
     steps = market.stop_step - market.start_step
     pruner = None if config.pruning is None else Pruner(config.pruning, steps)
+    modules = builder.resources.find(UserModules) or UserModules()
+    find = cache(partial(strategy_class, registry=builder.registry, search_path=modules.folder))
     lanes: list[LaneBuilder | LaneReport] = []
     errors: list[ConfigError | UserCodeError] = []
     for lane in config.lanes:
         try:
-            lanes.append(LaneBuilder(builder, config, lane, market, pruner))
+            lanes.append(LaneBuilder(builder, config, lane, market, find, pruner))
         except (ConfigError, UserCodeError) as error:
             errors.append(error)
             lanes.append(refused_lane(lane, error))

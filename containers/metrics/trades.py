@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from admf.containers.events import PositionClose
 from admf.containers.metrics.chunks import CHUNK, ChunkBuffer, Floats, run_edges
+from admf.containers.metrics.duplicate import duplicate
 from admf.containers.metrics.moments import Moments, moments_of
 from admf.containers.metrics.ratio import finite, ratio
 from admf.engine.block import Block
@@ -124,7 +125,7 @@ class SideMetrics:
 
     def copied(self) -> SideMetrics:
         """Return sums over the same trades, which go on by themselves."""
-        copied = copy.copy(self)
+        copied = duplicate(self)
         copied._pnl = copy.copy(self._pnl)
         copied._streaks = copy.copy(self._streaks)
         return copied
