@@ -38,7 +38,8 @@ class Batch:
 
     Attributes:
         in_turn: Whether it is known that all events of a correlation come before those of the next,
-            and that the ids of correlations are columns over the same values, in this order.
+            the one that closes it last, and that the ids of correlations are columns over the same
+            values, in this order and no others.
 
     Raises:
         ValueError: The order does not fit the blocks.

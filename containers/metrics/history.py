@@ -205,7 +205,7 @@ class EquityHistory:
         self._stop = rows.stop
         if self._limit is not None:
             self._first = max(0, self._stop - self._limit)
-        elif self._stop - self._first > self._held:
+        elif self._pieces or self._stop - self._first > self._held:
             self._move()
 
     def _move(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -78,6 +79,27 @@ def test_events_are_made_a_chunk_at_a_time():
     next(running)
     assert block._events is not None
     assert len(block._events) == UNROLLED_AT_ONCE
+
+
+def test_a_column_that_is_computed_later_is_so_once_and_if_somebody_asks():
+    whole = quotes(3).columns
+    later = Mock(return_value=whole["symbol"])
+    rest = {name: column for name, column in whole.items() if name != "symbol"}
+    block = Block(quotes(3).cls, rest, {"symbol": later})
+    assert (len(block), block.ts.tolist(), later.call_count) == (3, quotes(3).ts.tolist(), 0)
+    assert block.events() == quotes(3).events()
+    assert list(block.columns) == list(whole)
+    assert later.call_count == 1
+
+
+def test_a_column_that_is_computed_later_must_fit_the_others():
+    whole = quotes(3).columns
+    rest = {name: column for name, column in whole.items() if name != "symbol"}
+    block = Block(quotes(3).cls, rest, {"symbol": lambda: np.zeros(2)})
+    with pytest.raises(ValueError, match="'symbol' has 2 rows, ts has 3"):
+        block.events()
+    with pytest.raises(ValueError, match="do not match its fields"):
+        Block(quotes(3).cls, whole, {"other": lambda: 0})
 
 
 def test_slices_selections_and_copies_hold_the_same_events():
