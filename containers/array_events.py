@@ -68,6 +68,7 @@ class ArrayEvents:
         self._fill = _constant(Fill, symbol=symbol, moment=moment, reason="signal")
         self._open = _constant(PositionOpen, symbol=symbol)
         self._close = _constant(PositionClose, symbol=symbol, exit_reason="signal")
+        del self._close["mae"], self._close["mfe"]  # which are computed later
         self._sources = (
             publishers.strategy,
             publishers.risk,
@@ -104,7 +105,7 @@ class ArrayEvents:
             blocks.append(Block(Fill, self._fills(legs, times, order_id, ids)))
             blocks.append(Block(PositionOpen, self._opens(legs, times, order_id, ids)))
             if trades is not None:
-                blocks.append(Block(PositionClose, self._closes(legs, times, trades, ids)))
+                blocks.append(self._closes(legs, times, trades, ids))
         kept = [code for code, block in enumerate(blocks) if len(block)]
         return Batch.arranged_later(
             [blocks[code] for code in kept],
@@ -148,16 +149,20 @@ class ArrayEvents:
             "commission": legs.commission[rows],
         }
 
-    def _closes(self, legs: Legs, ts: Rows, trades: Trades, ids: DictionaryColumn) -> Columns:
+    def _closes(
+        self, legs: Legs, ts: Rows, trades: Trades, ids: DictionaryColumn
+    ) -> Block[PositionClose]:
         columns = trades._asdict()
-        direction = columns.pop("direction")
-        return {
+        direction, excursions = columns.pop("direction"), columns.pop("excursions")
+        known = {
             **self._close,
             **columns,
             "ts": ts[legs.closing],
             "position_id": ids[legs.closing],
             "side": _sides(direction > 0.0, _POSITION_SIDES),
         }
+        later = {"mae": lambda: excursions()[0], "mfe": lambda: excursions()[1]}
+        return Block(PositionClose, known, later)
 
     @staticmethod
     def _position_ids(legs: Legs, position_ids: Sequence[str]) -> DictionaryColumn:

@@ -76,7 +76,7 @@ def correlations_of(batch: Batch) -> Correlations | None:
     for code, block in enumerate(batch.blocks):
         if block.cls.correlation_field is None:
             continue
-        column = block.columns[block.cls.correlation_field]
+        column = block.encoded(block.cls.correlation_field)
         if not isinstance(column, DictionaryColumn) or (
             ids is not None and column.values is not ids and column.values != ids
         ):

@@ -124,9 +124,14 @@ class Block(Generic[E]):
         """int64 (n,), nanoseconds UTC."""
         return cast("NDArray[np.int64]", self._columns["ts"])
 
+    def encoded(self, name: str) -> Column:
+        """Return one column as it is; those that are computed later are so only for themselves."""
+        awaited = self._later is not None and name in self._later
+        return self.columns[name] if awaited else self._columns[name]
+
     def column(self, name: str) -> NDArray[Any]:
         """Return one column as an array (n,), whatever its encoding."""
-        column = self.columns[name]
+        column = self.encoded(name)
         if isinstance(column, np.ndarray):
             return column
         if isinstance(column, DictionaryColumn):
@@ -138,11 +143,11 @@ class Block(Generic[E]):
 
     def listed(self, name: str) -> list[Any]:
         """Return one column as a list (n,) of the fields' own values."""
-        return _listed(self.columns[name], self.length)
+        return _listed(self.encoded(name), self.length)
 
     def rows_where(self, name: str, value: object) -> NDArray[np.bool_]:
         """Return which rows, bool (n,), have this value in a column."""
-        column = self.columns[name]
+        column = self.encoded(name)
         if isinstance(column, DictionaryColumn):
             wanted = np.array([known == value for known in column.values], dtype=np.bool_)
             rows: NDArray[np.bool_] = wanted[column.codes]
@@ -163,7 +168,9 @@ class Block(Generic[E]):
 
     def copy(self) -> Block[E]:
         """Return a block that owns its arrays, so that a slice does not keep its base alive."""
-        return self._of_columns({name: _copy(it) for name, it in self.columns.items()})
+        copied = self._of_columns({name: _copy(it) for name, it in self._columns.items()})
+        copied._later = self._later
+        return copied
 
     def events(self) -> list[E]:
         """Return the block as single events; made once and shared by all who ask."""
@@ -204,8 +211,8 @@ class Block(Generic[E]):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the arrays."""
-        return sum(_size(column) for column in self.columns.values())
+        """Bytes of the arrays that there are."""
+        return sum(_size(column) for column in self._columns.values())
 
 
 def is_block(item: object) -> TypeIs[Block[Any]]:

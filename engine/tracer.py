@@ -106,8 +106,9 @@ class EventTracer:
         self._log = log
         self._logged: tuple[type[Event], ...] = () if log is None else tuple(log.types)
         self.policy = policy
-        takes_batches = isinstance(policy, TakesBatches)  # which takes longer than to call it
-        self._observe_batch = policy.observe_batch if takes_batches else None
+        self._observe_batch: Callable[[Batch], None] | None = None
+        if isinstance(policy, TakesBatches):  # to ask takes longer than to call it
+            self._observe_batch = policy.observe_batch
         sink_types = (sink.types for sink in self._sinks)
         self.types = frozenset(self._traced).union(self._logged, *sink_types)
 

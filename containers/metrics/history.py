@@ -283,6 +283,8 @@ class TradeHistory:
             self._collect()
             self._pieces.append(event.copy())
             self._count += len(event)
+            if self._file is not None and self._file.active:
+                _ = self._pieces[-1].columns  # what is computed later may hold on to bars till then
         elif isinstance(event, PositionClose):
             self._single.append(event)
             self._count += 1

@@ -298,3 +298,17 @@ async def test_the_rows_of_a_block_have_the_seq_they_would_have_alone():
     assert alone == [(10 * number, number + 1) for number in range(1, 20, 3)]
     for cuts in ([1], [7], [20]):
         assert await causes(cuts) == alone
+
+
+def test_a_column_that_is_computed_later_is_not_for_the_sake_of_others():
+    whole = quotes(3).columns
+    later = Mock(return_value=whole["symbol"])
+    rest = {name: column for name, column in whole.items() if name != "symbol"}
+    block = Block(quotes(3).cls, rest, {"symbol": later})
+    copied = block.copy()
+    for it in (block, copied):
+        it.column("ts"), it.listed("ts"), it.encoded("ts"), it.rows_where("ts", 1)
+        assert it.size_bytes < quotes(3).size_bytes
+    assert later.call_count == 0
+    assert copied.listed("symbol") == block.listed("symbol") == quotes(3).listed("symbol")
+    assert later.call_count == 2
