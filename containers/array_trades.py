@@ -64,7 +64,7 @@ def trades_of(
         moment: When in their bars they were made.
     """
     row = legs.row + first_bar
-    exit_bar, exit_price = row[legs.closing], legs.price[legs.closing]
+    exit_bar, exit_price = row[legs.closing], legs.price[legs.closing].copy()
     exited = legs.quantity[legs.closing].copy()
     exit_value = exited * exit_price
     entries = _entries(legs, row, held, bars, moment)

@@ -154,6 +154,12 @@ class FeatureWindow:
         return column
 
 
+_Place: TypeAlias = tuple[
+    slice | NDArray[np.intp], slice | NDArray[np.intp], list[NDArray[np.float64]]
+]
+"""Rows of a symbol in a block, where they are in its columns, and those."""
+
+
 class FeaturesContainer(Container):
     """Publishes a block of features after each block of bars, row by row the same.
 
@@ -213,7 +219,7 @@ class FeaturesContainer(Container):
 
         The copy is float64 (n, features), one column after the other in memory.
         """
-        shape, places = (len(bars), len(self._specs)), []
+        shape, places = (len(bars), len(self._specs)), list[_Place]()
         if self._specs:
             for symbol, rows in _rows_by_symbol(bars):
                 positions = self._positions(symbol, bars.ts[rows])

@@ -168,9 +168,13 @@ class Block(Generic[E]):
 
     def copy(self) -> Block[E]:
         """Return a block that owns its arrays, so that a slice does not keep its base alive."""
-        copied = self._of_columns({name: _copy(it) for name, it in self._columns.items()})
-        copied._later = self._later
-        return copied
+        columns = {name: _copy(it, np.copy) for name, it in self._columns.items()}
+        return self._of_columns(columns, self._later)
+
+    def compact(self) -> Block[E]:
+        """Return a block that keeps no larger arrays alive, which owns or shares those it has."""
+        columns = {name: _copy(it, _whole) for name, it in self._columns.items()}
+        return self._of_columns(columns, self._later)
 
     def events(self) -> list[E]:
         """Return the block as single events; made once and shared by all who ask."""
@@ -189,12 +193,14 @@ class Block(Generic[E]):
             if isinstance(column, _ROWS) and len(column) != self.length:
                 raise ValueError(f"column {name!r} has {len(column)} rows, ts has {self.length}")
 
-    def _of_columns(self, columns: dict[str, Column]) -> Block[E]:
+    def _of_columns(
+        self, columns: dict[str, Column], later: Mapping[str, Callable[[], Column]] | None = None
+    ) -> Block[E]:
         """Return a block of other columns, which fit each other as those of this one do."""
         block: Block[E] = object.__new__(type(self))
         block.cls = self.cls
         block._columns = columns
-        block._later = None
+        block._later = later
         block.length = len(block.ts)
         block._events = None
         return block
@@ -262,12 +268,16 @@ def _rows(column: Column, rows: slice | NDArray[np.bool_]) -> Column:
     return column[rows] if isinstance(column, (np.ndarray, DictionaryColumn)) else column
 
 
-def _copy(column: Column) -> Column:
+def _copy(column: Column, copy: Callable[[NDArray[Any]], NDArray[Any]]) -> Column:
     if isinstance(column, np.ndarray):
-        return column.copy()
+        return copy(column)
     if isinstance(column, DictionaryColumn):
-        return DictionaryColumn(column.codes.copy(), column.values)
+        return DictionaryColumn(copy(column.codes), column.values)
     return column
+
+
+def _whole(values: NDArray[Any]) -> NDArray[Any]:
+    return values if values.base is None else values.copy()
 
 
 def _listed(column: Column, length: int) -> list[Any]:

@@ -281,7 +281,7 @@ class TradeHistory:
         """
         if isinstance(event, Block):
             self._collect()
-            self._pieces.append(event.copy())
+            self._pieces.append(event.compact())
             self._count += len(event)
             if self._file is not None and self._file.active:
                 _ = self._pieces[-1].columns  # what is computed later may hold on to bars till then

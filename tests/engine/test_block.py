@@ -300,6 +300,15 @@ async def test_the_rows_of_a_block_have_the_seq_they_would_have_alone():
         assert await causes(cuts) == alone
 
 
+def test_a_compact_block_copies_only_parts_of_arrays():
+    block = quotes(10)
+    part = block.slice(2, 5)
+    assert list(part.compact()) == list(part)
+    assert not np.shares_memory(part.compact().ts, block.ts)
+    whole = part.copy()
+    assert whole.compact().ts is whole.ts
+
+
 def test_a_column_that_is_computed_later_is_not_for_the_sake_of_others():
     whole = quotes(3).columns
     later = Mock(return_value=whole["symbol"])
