@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -154,6 +155,12 @@ class FeatureWindow:
         return column
 
 
+_Place: TypeAlias = tuple[
+    slice | NDArray[np.intp], slice | NDArray[np.intp], list[NDArray[np.float64]]
+]
+"""Rows of a symbol in a block, where they are in its columns, and those."""
+
+
 class FeaturesContainer(Container):
     """Publishes a block of features after each block of bars, row by row the same.
 
@@ -204,22 +211,28 @@ class FeaturesContainer(Container):
         self._names = tuple(spec.name for spec in self._specs)
 
     def _on_bars(self, bars: Block[Bar]) -> None:
-        columns = {
-            "ts": bars.ts,
-            "symbol": bars.columns["symbol"],
-            "names": self._names,
-            "values": self._values(bars),
-        }
-        self.scope.publish(Block(Features, columns), source=self.id)
+        columns = {"ts": bars.ts, "symbol": bars.columns["symbol"], "names": self._names}
+        block = Block(Features, columns, {"values": self._values_later(bars)})
+        self.scope.publish(block, source=self.id)
 
-    def _values(self, bars: Block[Bar]) -> NDArray[np.float64]:
-        """Return float64 (n, features), one column after the other in memory."""
-        values = np.empty((len(bars), len(self._specs)), order="F")
+    def _values_later(self, bars: Block[Bar]) -> Callable[[], NDArray[np.float64]]:
+        """Return what copies the values of bars; most who wait for them only want the bars closed.
+
+        The copy is float64 (n, features), one column after the other in memory.
+        """
+        shape, places = (len(bars), len(self._specs)), list[_Place]()
         if self._specs:
             for symbol, rows in _rows_by_symbol(bars):
                 positions = self._positions(symbol, bars.ts[rows])
-                for index, column in enumerate(self._columns[symbol]):
-                    values[rows, index] = column[positions]
+                places.append((rows, positions, self._columns[symbol]))
+
+        def values() -> NDArray[np.float64]:
+            found = np.empty(shape, order="F")
+            for rows, positions, columns in places:
+                for index, column in enumerate(columns):
+                    found[rows, index] = column[positions]
+            return found
+
         return values
 
     def _positions(self, symbol: str, ts: NDArray[np.int64]) -> slice | NDArray[np.intp]:

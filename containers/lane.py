@@ -129,12 +129,24 @@ class LaneContainer(Container):
         try:
             if not self._events.direct:
                 yield from self._walk_over_bus(table, start, stop)
-            elif self._arrays is None or not self._arrays.compute(table, start, stop):
+            elif self._arrays is None:
                 yield from self._walk_directly(table, start, stop)
+            else:
+                yield from self._compute(self._arrays, table, start, stop)
         except UserCodeError:  # what the lane did before is reported all the same
             self._events.give_up()
             self._portfolio.mark(table, self._quotes.step)
             raise
+
+    def _compute(
+        self, arrays: LaneArrays, table: BarTable, start: int, stop: int
+    ) -> Iterator[None]:
+        for until in arrays.portions(start, stop):
+            if not arrays.compute(table, start, until):
+                yield from self._walk_directly(table, start, until)
+            elif until < stop:
+                yield
+            start = until
 
     # -- over the bus -----------------------------------------------------------------------------
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from admf.containers.account import Account
-from admf.containers.catalog import UserModules
 from admf.containers.config import BacktestConfig, CarriedAccount, LaneConfig, StrategyConfig
 from admf.containers.context import BarContext
 from admf.containers.costs import Costs
@@ -28,8 +27,8 @@ from admf.containers.pruning import Pruner
 from admf.containers.risk import RiskContainer
 from admf.containers.sizing import Sizer
 from admf.containers.strategies.base import ColumnarStrategy, declared_features
-from admf.containers.strategies.loading import strategy_class, user_error
-from admf.containers.strategies.parameters import make_strategy, parameters_of
+from admf.containers.strategies.loading import user_error
+from admf.containers.strategies.parameters import AnyStrategy, make_strategy, parameters_of
 from admf.containers.strategy import (
     USER_ERRORS,
     BarStrategyContainer,
@@ -57,6 +56,7 @@ class LaneBuilder:
         config: The window's settings.
         lane: The lane's settings.
         market: The window's market data.
+        find_strategy: Returns the class that a strategy's type names, or raises ConfigError.
         pruner: Says when the lane is given up; None for never.
 
     Attributes:
@@ -74,6 +74,7 @@ class LaneBuilder:
         config: BacktestConfig,
         lane: LaneConfig,
         market: Market,
+        find_strategy: Callable[[str], type[AnyStrategy]],
         pruner: Pruner | None = None,
     ) -> None:
         self._builder = builder
@@ -81,9 +82,7 @@ class LaneBuilder:
         self._lane = lane
         self._market = market
         self._pruner = pruner
-        modules = builder.resources.find(UserModules) or UserModules()
-        cls = strategy_class(lane.strategy.type, builder.registry, search_path=modules.folder)
-        self._strategy = make_strategy(cls, lane.strategy.params)
+        self._strategy = make_strategy(find_strategy(lane.strategy.type), lane.strategy.params)
         self.features = self._declared_features()
         self._annualisation = _annualisation(market.data, config.periods_per_year)
         self._account = Account(lane.portfolio.initial_capital)
@@ -92,6 +91,11 @@ class LaneBuilder:
             self._account = Account.of(lane.carried)
             self._equity = _checked_equity(lane.carried, self._account, market)
         self._quotes = Quotes()
+
+    @property
+    def is_columnar(self) -> bool:
+        """Whether the strategy looks at no single bars."""
+        return isinstance(self._strategy, ColumnarStrategy)
 
     def add(self) -> tuple[PortfolioContainer, str]:
         """Add the lane's containers.

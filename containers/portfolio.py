@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -22,7 +23,7 @@ from admf.containers.config import (
 from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen
 from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
-from admf.containers.marks import Marks
+from admf.containers.marks import AccountSteps, Marks
 from admf.containers.metrics.history import Trade
 from admf.containers.metrics.portfolio import MetricsResult
 from admf.containers.metrics.tracer import MetricsEventTracer
@@ -34,6 +35,9 @@ from admf.engine.results import Document
 __all__ = ["OpenPosition", "PortfolioContainer", "parameters_shown"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+MARKS_AT_ONCE = 32_768
+"""Steps that are marked at once, so that what is made of them stays in the processor's cache."""
 
 
 class OpenPosition(msgspec.Struct, frozen=True):
@@ -260,15 +264,20 @@ class PortfolioContainer(LaneMember):
         return min(mae, 0.0), max(mfe, 0.0), exit_bar - entry_bar
 
     def mark(self, table: BarTable, stop: int) -> None:
-        """Publish the value at the close of the steps of a block before ``stop``, as one block.
+        """Publish the value at the close of the steps of a block before ``stop``, as blocks.
 
         What has been marked is not marked again.
         """
-        rows = slice(self._marked - table.first_step, stop)
-        if rows.start >= stop:
+        start = self._marked - table.first_step
+        if start >= stop:
             return
         self._marked = table.first_step + stop
-        cash, holdings = self._marks.take(rows.start, stop)
+        steps = self._marks.take()
+        for first in range(start, stop, MARKS_AT_ONCE):
+            self._mark(table, slice(first, min(first + MARKS_AT_ONCE, stop)), steps)
+
+    def _mark(self, table: BarTable, rows: slice, steps: AccountSteps) -> None:
+        cash, holdings = steps.between(rows.start, rows.stop)
         held = [symbol for symbol in self._market.symbols if symbol in holdings]
         values = [_value(holdings[symbol], table.closes(symbol)[rows]) for symbol in held]
         equity = sum(values, cash)  # always in this order
@@ -323,10 +332,9 @@ class PortfolioContainer(LaneMember):
 
 def _value(quantity: Floats, close: Floats) -> Floats:
     """Return what is held is worth; nothing held is worth nothing even before the first close."""
-    value = quantity * close
-    unknown = np.isnan(value)
-    if unknown.any():
-        value[unknown & (quantity == 0.0)] = 0.0
+    value = np.multiply(quantity, close)
+    if math.isnan(value[0]):  # after the first close, there is one for each step
+        value[np.isnan(value) & (quantity == 0.0)] = 0.0
     return value
 
 

@@ -265,10 +265,10 @@ class ColumnarStrategyContainer(StrategyContainer):
             return TargetChanges.of(np.empty(0))
         try:
             targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
-            _check_targets(targets, len(bars))
+            changes = _changes_in(targets, len(bars))
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
-        return TargetChanges.of(targets)
+        return changes
 
 
 class _Due(NamedTuple):
@@ -279,8 +279,10 @@ class _Due(NamedTuple):
     targets: dict[int, float]
 
 
-def _check_targets(targets: NDArray[np.float64], bars: int) -> None:
+def _changes_in(targets: NDArray[np.float64], bars: int) -> TargetChanges:
     if targets.shape != (bars,):
         raise ValueError(f"targets must have shape ({bars},), one per bar, got {targets.shape}")
-    if np.isinf(targets).any():
+    changes = TargetChanges.of(targets)
+    if np.isinf(changes.values).any():
         raise ValueError("targets must be finite, or NaN to keep the last one")
+    return changes

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from admf.engine.bus import Bus, EventTypes
@@ -96,7 +97,8 @@ class Container:
         self.error: BaseException | None = None
         self._state = _S.CREATED
         self._ran = False
-        self._resumed = anyio.Event()
+        self._goes_on = False
+        self._resumed: anyio.Event | None = None  # made when it is needed: there are many of us
         self._subscriptions: list[Subscription] = []
         self._traced = False
         self._stopping, self._flushing, self._releasing = Joinable(), Joinable(), Joinable()
@@ -163,7 +165,7 @@ class Container:
                 self.fail(error)
             raise
         self._ran = True
-        self._resumed.set()
+        self._go_on()
 
     async def pause(self) -> None:
         """Hold the source in `until_resumed`; the bus goes on delivering.
@@ -172,7 +174,7 @@ class Container:
             StateError: The container is not RUNNING.
         """
         self._move(_S.PAUSED)
-        self._resumed = anyio.Event()
+        self._goes_on = False
 
     async def resume(self) -> None:
         """Let a paused source go on.
@@ -181,11 +183,14 @@ class Container:
             StateError: The container is not PAUSED.
         """
         self._move(_S.RUNNING)
-        self._resumed.set()
+        self._go_on()
 
     async def until_resumed(self) -> None:
         """Return at once, or when a pause is over; sources await it between two publications."""
-        await self._resumed.wait()
+        await anyio.lowlevel.checkpoint()
+        while not self._goes_on:
+            self._resumed = self._resumed or anyio.Event()
+            await self._resumed.wait()
 
     async def stop(self) -> None:
         """Stop the intake. Whoever calls it again gets the outcome of the first call.
@@ -250,7 +255,7 @@ class Container:
             return
         self._move(_S.FAILED)
         self.error = error
-        self._resumed.set()
+        self._go_on()
 
     def subscribe(
         self,
@@ -275,6 +280,12 @@ class Container:
         self._subscriptions.append(subscription)
         return subscription
 
+    def _go_on(self) -> None:
+        self._goes_on = True
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
     def _check(self, target: ContainerState) -> None:
         if target not in TRANSITIONS[self._state]:
             raise StateError(
@@ -293,7 +304,7 @@ class Container:
     def _stop_intake(self) -> None:
         if self._state is not _S.FAILED:
             self._reach(_S.STOPPING)
-        self._resumed.set()
+        self._go_on()
 
     async def _stop(self) -> None:
         self._stop_intake()

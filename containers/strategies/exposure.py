@@ -13,7 +13,6 @@ __all__ = [
     "Trigger",
     "between",
     "crossing",
-    "first_known",
     "hold",
     "long_and_short",
     "side",
@@ -53,13 +52,13 @@ def side(
         difference = left[rows] - (right[rows] if isinstance(right, np.ndarray) else right)
         found = np.sign(difference, out=sides[rows])
         magnitude = scale[rows] if isinstance(scale, np.ndarray) else scale
-        tied = np.abs(difference, out=difference) <= TIE * magnitude
-        if tied.any():
-            found[tied] = 0.0
+        distance = np.abs(difference, out=difference)
+        if not distance.min() > TIE * np.max(magnitude):  # so that there may be ties
+            found[distance <= TIE * magnitude] = 0.0
     return sides
 
 
-def first_known(values: NDArray[np.float64]) -> int:
+def _first_known(values: NDArray[np.float64]) -> int:
     """Return where the values begin that are known, if all are from there on; -1 if not."""
     known = values == values
     first = int(known.argmax()) if len(values) else 0
@@ -68,7 +67,7 @@ def first_known(values: NDArray[np.float64]) -> int:
 
 def hold(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``values`` with each NaN replaced by the last known value before it, if any."""
-    if first_known(values) >= 0:
+    if _first_known(values) >= 0:
         return values
     rows = np.where(np.isnan(values), 0, np.arange(len(values)))
     return values[np.maximum.accumulate(rows)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admf.containers import bar_table
+from admf.containers import bar_table, lane_arrays, portfolio
 from admf.containers.bar_table import BarTable
 from admf.containers.config import CarriedAccount, CarriedPosition
 from admf.containers.events import Bar, Features, Fill, Order, PortfolioUpdate, PositionOpen, Signal
@@ -81,15 +81,17 @@ SIZES = st.sampled_from([1, 2, 3, 7, 4096])
 
 
 @settings(deadline=None, max_examples=EXAMPLES, derandomize=not HUNTING)
-@given(case=cases(), size=SIZES, other_size=SIZES, rests=st.booleans())
+@given(case=cases(), size=SIZES, other_size=SIZES, rests=st.booleans(), at_once=SIZES)
 def test_both_ways_tell_the_same_events_with_the_same_numbers_and_causes(
-    case: Case, size: int, other_size: int, rests: bool
+    case: Case, size: int, other_size: int, rests: bool, at_once: int
 ) -> None:
     reference = told_of(case, dispatch="bus", block_size=size)
     with pytest.MonkeyPatch.context() as patch:
         if rests:  # as on a machine that is so slow that each look at the clock finds time is up
             patch.setattr(Bus, "must_rest", True)
             patch.setattr(bar_table, "BARS_AT_ONCE", 5)
+        patch.setattr(lane_arrays, "CHANGES_AT_ONCE", at_once)
+        patch.setattr(portfolio, "MARKS_AT_ONCE", at_once)
         assert told_of(case, block_size=size) == reference
         other = told_of(case, block_size=other_size)
     assert list(map(own_events, other)) == list(map(own_events, reference))

@@ -80,6 +80,8 @@ def test_events_are_made_a_chunk_at_a_time():
     assert len(block._events) == UNROLLED_AT_ONCE
 
 
+
+
 def test_slices_selections_and_copies_hold_the_same_events():
     block = quotes(10)
     even = np.arange(10) % 2 == 0
@@ -294,3 +296,12 @@ async def test_the_rows_of_a_block_have_the_seq_they_would_have_alone():
     assert alone == [(10 * number, number + 1) for number in range(1, 20, 3)]
     for cuts in ([1], [7], [20]):
         assert await causes(cuts) == alone
+
+
+def test_a_compact_block_copies_only_parts_of_arrays():
+    block = quotes(10)
+    part = block.slice(2, 5)
+    assert list(part.compact()) == list(part)
+    assert not np.shares_memory(part.compact().ts, block.ts)
+    whole = part.copy()
+    assert whole.compact().ts is whole.ts
