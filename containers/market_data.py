@@ -117,6 +117,11 @@ class MarketData:
     def __repr__(self) -> str:
         return f"<MarketData of {', '.join(self.symbols)}: {self.steps} steps>"
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all bars."""
+        return sum(getattr(it, name).nbytes for it in self._bars.values() for name in _COLUMNS)
+
     def bars(self, symbol: str) -> Bars:
         """Return all bars of a symbol, traded or extra.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -14,7 +14,7 @@ from admf.engine.events import Event, event_name
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-__all__ = ["Block", "Column", "DictionaryColumn", "event_class", "is_block", "last_ts"]
+__all__ = ["Block", "Column", "DictionaryColumn", "LateColumn", "event_class", "is_block", "last_ts"]
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T", bound=Event)
@@ -51,17 +51,51 @@ class DictionaryColumn:
         return [values[code] for code in self.codes.tolist()]
 
 
-_ROWS = (np.ndarray, DictionaryColumn)
+class LateColumn:
+    """A column that is computed when somebody reads it, if ever.
+
+    Args:
+        length: Its rows.
+        compute: Returns the column, (n,) or two-dimensional; called once.
+    """
+
+    __slots__ = ("_compute", "_length", "_values")
+
+    def __init__(self, length: int, compute: Callable[[], NDArray[Any]]) -> None:
+        self._length = length
+        self._compute: Callable[[], NDArray[Any]] | None = compute
+        self._values: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The column."""
+        if self._compute is not None:
+            self._values, self._compute = self._compute(), None
+        return cast("NDArray[Any]", self._values)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it has taken so far."""
+        return 0 if self._values is None else self._values.nbytes
+
+
+_ROWS = (np.ndarray, DictionaryColumn, LateColumn)
 """What has a value for each row."""
 
-Column: TypeAlias = "NDArray[Any] | DictionaryColumn | str | int | float | tuple[str, ...] | None"
+Column: TypeAlias = (
+    "NDArray[Any] | DictionaryColumn | LateColumn | str | int | float | tuple[str, ...] | None"
+)
 
 
 class Block(Generic[E]):
     """Consecutive events of one type, as one column per field.
 
-    A column is a numpy array of n rows (two-dimensional for tuple fields), a `DictionaryColumn`, or
-    a plain value that all rows share. Blocks are never changed after they were published.
+    A column is a numpy array of n rows (two-dimensional for tuple fields), a `DictionaryColumn`, a
+    `LateColumn`, or a plain value that all rows share. Blocks are never changed after they were
+    published.
 
     Args:
         cls: The event class; every field needs a column.
@@ -110,7 +144,7 @@ class Block(Generic[E]):
 
     def column(self, name: str) -> NDArray[Any]:
         """Return one column as an array (n,), whatever its encoding."""
-        column = self.columns[name]
+        column = _present(self.columns[name])
         if isinstance(column, np.ndarray):
             return column
         if isinstance(column, DictionaryColumn):
@@ -126,7 +160,7 @@ class Block(Generic[E]):
 
     def rows_where(self, name: str, value: object) -> NDArray[np.bool_]:
         """Return which rows, bool (n,), have this value in a column."""
-        column = self.columns[name]
+        column = _present(self.columns[name])
         if isinstance(column, DictionaryColumn):
             wanted = np.array([known == value for known in column.values], dtype=np.bool_)
             rows: NDArray[np.bool_] = wanted[column.codes]
@@ -229,11 +263,18 @@ def _objects(values: Sequence[object]) -> NDArray[Any]:
     return column
 
 
+def _present(column: Column) -> Column:
+    """Return a column that is there."""
+    return column.values if isinstance(column, LateColumn) else column
+
+
 def _rows(column: Column, rows: slice | NDArray[np.bool_]) -> Column:
+    column = _present(column)
     return column[rows] if isinstance(column, (np.ndarray, DictionaryColumn)) else column
 
 
 def _copy(column: Column) -> Column:
+    column = _present(column)
     if isinstance(column, np.ndarray):
         return column.copy()
     if isinstance(column, DictionaryColumn):
@@ -242,6 +283,7 @@ def _copy(column: Column) -> Column:
 
 
 def _listed(column: Column, length: int) -> list[Any]:
+    column = _present(column)
     if isinstance(column, np.ndarray):
         listed: list[Any] = column.tolist()
         return [tuple(row) for row in listed] if column.ndim > 1 else listed
@@ -251,6 +293,6 @@ def _listed(column: Column, length: int) -> list[Any]:
 
 
 def _size(column: Column) -> int:
-    if isinstance(column, np.ndarray):
+    if isinstance(column, (np.ndarray, LateColumn)):
         return column.nbytes
     return column.codes.nbytes if isinstance(column, DictionaryColumn) else 0

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from admf.engine.bus import Bus, EventTypes
@@ -55,6 +56,9 @@ TRANSITIONS: Mapping[ContainerState, frozenset[ContainerState]] = MappingProxyTy
     }
 )
 
+_HELD = frozenset({_S.CREATED, _S.STARTING, _S.PAUSED})
+"""States in which a source publishes nothing."""
+
 
 class Container:
     """An isolated unit on the bus: it subscribes in its own scope, and its end writes its results.
@@ -96,7 +100,7 @@ class Container:
         self.error: BaseException | None = None
         self._state = _S.CREATED
         self._ran = False
-        self._resumed = anyio.Event()
+        self._resumed: anyio.Event | None = None  # made when somebody waits: there are many of us
         self._subscriptions: list[Subscription] = []
         self._traced = False
         self._stopping, self._flushing, self._releasing = Joinable(), Joinable(), Joinable()
@@ -163,7 +167,7 @@ class Container:
                 self.fail(error)
             raise
         self._ran = True
-        self._resumed.set()
+        self._let_go_on()
 
     async def pause(self) -> None:
         """Hold the source in `until_resumed`; the bus goes on delivering.
@@ -172,7 +176,6 @@ class Container:
             StateError: The container is not RUNNING.
         """
         self._move(_S.PAUSED)
-        self._resumed = anyio.Event()
 
     async def resume(self) -> None:
         """Let a paused source go on.
@@ -181,10 +184,14 @@ class Container:
             StateError: The container is not PAUSED.
         """
         self._move(_S.RUNNING)
-        self._resumed.set()
+        self._let_go_on()
 
     async def until_resumed(self) -> None:
         """Return at once, or when a pause is over; sources await it between two publications."""
+        if self._state not in _HELD:
+            await anyio.lowlevel.checkpoint()
+            return
+        self._resumed = self._resumed or anyio.Event()
         await self._resumed.wait()
 
     async def stop(self) -> None:
@@ -250,7 +257,7 @@ class Container:
             return
         self._move(_S.FAILED)
         self.error = error
-        self._resumed.set()
+        self._let_go_on()
 
     def subscribe(
         self,
@@ -290,10 +297,16 @@ class Container:
         if self._state is not target:
             self._move(target)
 
+    def _let_go_on(self) -> None:
+        """End the wait of `until_resumed`."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
     def _stop_intake(self) -> None:
         if self._state is not _S.FAILED:
             self._reach(_S.STOPPING)
-        self._resumed.set()
+        self._let_go_on()
 
     async def _stop(self) -> None:
         self._stop_intake()
