@@ -26,7 +26,7 @@ __all__ = ["FeatureSpec", "FeatureStore", "FeatureWindow", "FeaturesContainer"]
 Outputs = tuple[NDArray[np.float64], ...]
 _Rows = slice | NDArray[np.intp]
 
-_LEAST_BYTES = 32 * 2**20
+_LEAST_BYTES = 16 * 2**20
 
 
 class FeatureSpec(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class FeatureStore:
     Args:
         market_data: The bars.
         max_bytes: Bound on the columns that are kept; those in use live on with their users. Twice
-            the bytes of the bars if not given, and at least 32 MiB.
+            the bytes of the bars if not given, and at least 16 MiB.
     """
 
     def __init__(self, market_data: MarketData, *, max_bytes: int | None = None) -> None:

@@ -14,7 +14,15 @@ from admf.engine.events import Event, event_name
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-__all__ = ["Block", "Column", "DictionaryColumn", "LateColumn", "event_class", "is_block", "last_ts"]
+__all__ = [
+    "Block",
+    "Column",
+    "DictionaryColumn",
+    "LateColumn",
+    "event_class",
+    "is_block",
+    "last_ts",
+]
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T", bound=Event)

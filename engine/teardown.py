@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Literal, TypeAlias
 
 import anyio
@@ -64,7 +65,7 @@ class Teardown:
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self._attempts: dict[tuple[Step, str], _Attempt] = {}
+        self._attempts: dict[Step, dict[str, _Attempt]] = {}
         self._overruns: Counter[Step] = Counter()
         self._longest = math.inf
         self._limits: set[anyio.CancelScope] = set()
@@ -124,17 +125,17 @@ class Teardown:
 
     def error(self, step: Step, subject: str) -> Exception | None:
         """Return what went wrong in a step for a subject, if anything did."""
-        attempt = self._attempts.get((step, subject))
+        attempt = self._attempts.get(step, {}).get(subject)
         return None if attempt is None else attempt.error
 
     @property
     def errors(self) -> list[Exception]:
-        """What went wrong, in the order in which the steps were planned."""
-        attempts = self._attempts.values()
+        """What went wrong, step by step in the order in which these began."""
+        attempts = chain.from_iterable(it.values() for it in self._attempts.values())
         return [attempt.error for attempt in attempts if attempt.error is not None]
 
     def _plan(self, step: Step, subject: str) -> _Attempt:
-        return self._attempts.setdefault((step, subject), _Attempt())
+        return self._attempts.setdefault(step, {}).setdefault(subject, _Attempt())
 
 
 def _noted(error: BaseException, step: Step, subject: str) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
+from sys import intern
 from types import TracebackType
 from typing import Literal, Self
 
@@ -396,7 +397,7 @@ def _is_source(container: Container) -> bool:
 
 
 def _name(container: Container) -> str:
-    return f"container {container.id!r}"
+    return intern(f"container {container.id!r}")  # each step asks for it, and its record keeps it
 
 
 def _fail(container: Container, error: BaseException | None) -> None:
