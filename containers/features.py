@@ -13,7 +13,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from admf.containers.events import Bar, Features
-from admf.containers.indicators import BAR_COLUMNS, Indicator, resolve_indicator
+from admf.containers.indicators import Indicator, resolve_indicator
 from admf.containers.market_data import MarketData
 from admf.engine.block import Block, Column, DictionaryColumn, LateColumn
 from admf.engine.bus import Bus
@@ -64,7 +64,7 @@ class FeatureStore:
     """Computes indicators over whole data sets and keeps the columns for all who ask.
 
     A column covers the data from its first bar, so that what a window sees does not depend on where
-    the window begins. Columns are kept up to a bound; beyond it those that were not asked for
+    the window begins; see `Indicator.chunks`. Columns are kept up to a bound; beyond it those that were not asked for
     longest go, and are computed again (to the same bits) when somebody asks. May be used from
     several threads.
 
@@ -110,10 +110,15 @@ class FeatureStore:
 
     def _compute(self, symbol: str, indicator: Indicator) -> Outputs:
         bars = self.market_data.bars(symbol)
-        outputs = indicator.compute({name: getattr(bars, name) for name in BAR_COLUMNS})
-        for column in outputs:
-            column.flags.writeable = False
-        return outputs
+        columns = [self.market_data.new_column(np.float64) for _ in indicator.outputs]
+        for context, start, stop in indicator.chunks(len(bars)):
+            outputs = indicator.compute(
+                {name: getattr(bars, name)[context:stop] for name in indicator.inputs}
+            )
+            for column, output in zip(columns, outputs, strict=True):
+                column.append(output[start - context :])
+            self.market_data.drop()
+        return tuple(column.array() for column in columns)
 
     def _take(self, key: tuple[str, Indicator]) -> Outputs | None:
         with self._lock:

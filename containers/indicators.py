@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, cast
 
@@ -13,9 +13,25 @@ from numpy.typing import NDArray
 
 from admf.engine.errors import ConfigError, did_you_mean
 
-__all__ = ["BAR_COLUMNS", "Indicator", "indicator_names", "resolve_indicator"]
+__all__ = ["BAR_COLUMNS", "CHUNK", "Indicator", "indicator_names", "resolve_indicator"]
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
+
+CHUNK = 262_144
+"""Bars that are computed at once; those of the chunk before are the context of a chunk."""
+
+_LONGEST_LOOKBACK = CHUNK // 16
+"""Recursive averages of that many bars have forgotten all that lies a chunk back, to 1e-13."""
+
+_NEED_ALL = frozenset(
+    {
+        *("ad", "adosc", "cumsum", "nvi", "obv", "pvi", "pvt", "vwap", "wad"),  # sums of all bars
+        *("maxindex", "minindex", "minmaxindex"),  # count from the first bar
+        *("sar", "sarext"),  # turn where earlier turns let them
+    }
+)
+"""Functions whose value may depend on any bar before."""
+
 _FIXED_INPUT = "prices"
 
 
@@ -35,6 +51,22 @@ class Indicator(msgspec.Struct, frozen=True):
     parameters: tuple[float, ...]
     outputs: tuple[str, ...]
     lookback: int
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether a value may depend on bars that lie further back than the chunk before."""
+        return self.function in _NEED_ALL or self.lookback > _LONGEST_LOOKBACK
+
+    def chunks(self, rows: int) -> Iterator[tuple[int, int, int]]:
+        """Yield what is to be computed one after the other: context, start and stop of each chunk.
+
+        Args:
+            rows: How many bars there are. Chunks are counted from the first one, so that a value
+                does not depend on where anybody begins to look.
+        """
+        size = rows if self.needs_all else CHUNK
+        for start in range(0, rows, max(size, 1)):
+            yield max(0, start - size), start, min(start + size, rows)
 
     def compute(
         self, columns: Mapping[str, NDArray[np.float64]]
