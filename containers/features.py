@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import NamedTuple
 
@@ -64,9 +65,9 @@ class FeatureStore:
     """Computes indicators over whole data sets and keeps the columns for all who ask.
 
     A column covers the data from its first bar, so that what a window sees does not depend on where
-    the window begins; see `Indicator.chunks`. Columns are kept up to a bound; beyond it those that were not asked for
-    longest go, and are computed again (to the same bits) when somebody asks. May be used from
-    several threads.
+    the window begins; see `Indicator.chunks`. Columns are kept up to a bound; beyond it those that
+    were not asked for longest go, and are computed again (to the same bits) when somebody asks. May
+    be used from several threads.
 
     Args:
         market_data: The bars.
@@ -110,15 +111,17 @@ class FeatureStore:
 
     def _compute(self, symbol: str, indicator: Indicator) -> Outputs:
         bars = self.market_data.bars(symbol)
-        columns = [self.market_data.new_column(np.float64) for _ in indicator.outputs]
-        for context, start, stop in indicator.chunks(len(bars)):
-            outputs = indicator.compute(
-                {name: getattr(bars, name)[context:stop] for name in indicator.inputs}
-            )
-            for column, output in zip(columns, outputs, strict=True):
-                column.append(output[start - context :])
-            self.market_data.drop()
-        return tuple(column.array() for column in columns)
+        with ExitStack() as stack:
+            new_column = self.market_data.new_column
+            columns = [stack.enter_context(closing(new_column())) for _ in indicator.outputs]
+            for context, start, stop in indicator.chunks(len(bars)):
+                outputs = indicator.compute(
+                    {name: getattr(bars, name)[context:stop] for name in indicator.inputs}
+                )
+                for column, output in zip(columns, outputs, strict=True):
+                    column.append(output[start - context :])
+                self.market_data.drop()
+            return tuple(column.array() for column in columns)
 
     def _take(self, key: tuple[str, Indicator]) -> Outputs | None:
         with self._lock:

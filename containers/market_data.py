@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
@@ -132,7 +133,7 @@ class MarketData:
         if self.scratch is not None:
             self.scratch.drop()
 
-    def new_column(self, dtype: DTypeLike) -> Column:
+    def new_column(self, dtype: DTypeLike = np.float64) -> Column:
         """Return a new column as long as the bars, to be written where these are."""
         return MemoryColumn(dtype) if self.scratch is None else self.scratch.column(dtype)
 
@@ -305,17 +306,22 @@ class MarketData:
         """Return times that each increase as one such array."""
         if len(times) == 1:
             return times[0]
-        merged = self.new_column(np.int64)
+        with closing(self.new_column(np.int64)) as merged:
+            for part in self._merged_parts(times):
+                merged.append(part)
+                self.drop()
+            return merged.array()
+
+    @staticmethod
+    def _merged_parts(times: Sequence[IntArray]) -> Iterator[IntArray]:
         places = [0] * len(times)
         while left := [(ts, at) for ts, at in zip(times, places, strict=True) if at < len(ts)]:
             # up to there, all of them are known
             edge = min(ts[min(at + _AT_ONCE, len(ts)) - 1] for ts, at in left)
             stops = [int(np.searchsorted(ts, edge, side="right")) for ts in times]
             parts = [ts[at:to] for ts, at, to in zip(times, places, stops, strict=True)]
-            merged.append(distinct(np.sort(np.concatenate(parts), kind="stable")))
+            yield distinct(np.sort(np.concatenate(parts), kind="stable"))
             places = stops
-            self.drop()
-        return merged.array()
 
     def _index(self, times: IntArray, step: int) -> int:
         edge = int(self.ts[step]) if step < self.steps else int(self.ts[-1]) + 1

@@ -41,6 +41,12 @@ class Scratch:
         with self._lock:
             self._maps.add(content)
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there is any array."""
+        with self._lock:
+            return len(self._maps) > 0
+
     def drop(self) -> None:
         """Let go of the memory of all arrays; what somebody looks at later is read once more."""
         if _DROP is None:
@@ -59,6 +65,10 @@ class Column(Protocol):
 
     def array(self) -> Array:
         """Return what was written, (n,), read-only; nothing can be written any more."""
+        ...
+
+    def close(self) -> None:
+        """Write nothing any more; arrays stay as they are."""
         ...
 
 
@@ -81,6 +91,10 @@ class MemoryColumn:
         found.flags.writeable = False
         return found
 
+    def close(self) -> None:
+        """Let go of the values; arrays stay as they are."""
+        self._parts = []
+
 
 class ScratchColumn:
     """A column that is written from its beginning to its end, then shown as an array.
@@ -93,7 +107,7 @@ class ScratchColumn:
     def __init__(self, scratch: Scratch, dtype: np.dtype[Any]) -> None:
         self._scratch = scratch
         self._dtype = dtype
-        self._file = tempfile.TemporaryFile(prefix="admf-")  # noqa: SIM115 - closed by `array`
+        self._file = tempfile.TemporaryFile(prefix="admf-")  # noqa: SIM115 - see `close`
         self._rows = 0
 
     def append(self, values: Array) -> None:
@@ -117,13 +131,17 @@ class ScratchColumn:
         try:
             with self._file as file:
                 file.flush()
-                if not self._rows:
-                    return np.empty(0, dtype=self._dtype)
+                if not self._rows:  # and nothing that could be mapped
+                    return np.frombuffer(b"", dtype=self._dtype)
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise _no_room(error) from error
         self._scratch.adopt(content)
         return np.frombuffer(content, dtype=self._dtype)
+
+    def close(self) -> None:
+        """Let go of the file, unless an array shows it."""
+        self._file.close()
 
 
 def _no_room(error: OSError) -> DataError:
