@@ -86,13 +86,12 @@ class _Moves:
     """Says from which bar on the price is known to have changed, piece by piece."""
 
     def __init__(self) -> None:
-        self._first: NDArray[np.float64] | None = None
+        self._first: NDArray[np.float64] = np.empty(0)
         self._moved = False
 
     def take(self, close: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return for each of the next bars whether the price has changed by then, bool (n,)."""
-        if self._first is None:
-            self._first = close[:1].copy()
+        self._first = np.append(self._first, close[:1])[:1]
         changed = np.append(self._moved, close != self._first)
         moved: NDArray[np.bool_] = np.logical_or.accumulate(changed)[1:]
         self._moved = bool(moved[-1:].any())

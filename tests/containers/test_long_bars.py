@@ -211,7 +211,7 @@ def test_mistakes_are_told_as_if_the_file_was_short(
 def test_a_symbol_that_a_long_file_lacks_is_told_with_those_it_has(tmp_path: Path) -> None:
     file = tmp_path / "all.parquet"
     frame().with_columns(symbol=pl.lit("GOOG")).write_parquet(file)
-    with pytest.raises(DataError, match="has no symbol 'GOOGL' .* there are GOOG"):
+    with pytest.raises(DataError, match=r"has no symbol 'GOOGL' .* there are GOOG"):
         load(file, "GOOGL")
     frame().write_parquet(file)
     with pytest.raises(DataError, match="has no column 'symbol'"):
