@@ -298,9 +298,12 @@ class MarketData:
                 raise ValueError(f"times of {each.symbol} do not increase")
 
     def _increases(self, ts: IntArray) -> bool:
-        edges = ts[_AT_ONCE::_AT_ONCE] > ts[_AT_ONCE - 1 : -1 : _AT_ONCE]
-        within = (bool(np.all(np.diff(piece) > 0)) for piece in self._pieces(ts))
-        return all(within) and bool(edges.all())
+        before = ts[:0]
+        for piece in self._pieces(ts):
+            if np.any(np.diff(piece) <= 0) or np.any(piece[0] <= before):
+                return False
+            before = piece[-1:].copy()
+        return True
 
     def _merged(self, times: Sequence[IntArray]) -> IntArray:
         """Return times that each increase as one such array."""
@@ -317,7 +320,7 @@ class MarketData:
         places = [0] * len(times)
         while left := [(ts, at) for ts, at in zip(times, places, strict=True) if at < len(ts)]:
             # up to there, all of them are known
-            edge = min(ts[min(at + _AT_ONCE, len(ts)) - 1] for ts, at in left)
+            edge = min(int(ts[min(at + _AT_ONCE, len(ts)) - 1]) for ts, at in left)
             stops = [int(np.searchsorted(ts, edge, side="right")) for ts in times]
             parts = [ts[at:to] for ts, at, to in zip(times, places, stops, strict=True)]
             yield distinct(np.sort(np.concatenate(parts), kind="stable"))

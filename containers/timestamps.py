@@ -110,8 +110,8 @@ def _within(column: pl.Series, ends: pl.Series) -> _Moments:
     """Read a piece of a column as the whole is read."""
     import polars as pl
 
-    found = _moments(pl.concat([column, ends]))
-    return _Moments(*(each[: len(column)] for each in found))
+    found, rows = _moments(pl.concat([column, ends])), slice(len(column))
+    return _Moments(found.ns[rows], found.read[rows], found.aware[rows])
 
 
 def _moments(column: pl.Series) -> _Moments:

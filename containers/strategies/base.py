@@ -212,16 +212,19 @@ def declared_features(strategy: object) -> tuple[FeatureSpec, ...]:
     return tuple(declare()) if callable(declare) else ()
 
 
+@runtime_checkable
+class _Piecewise(Protocol):
+    def piecewise(self) -> Targets | None: ...
+
+
 def targets_by_piece(strategy: ColumnarStrategy) -> Targets | None:
     """Return what takes one piece of a symbol's window after the other; None if nothing does.
 
     A class whose ``targets`` is its own has to say anew how it goes by pieces: what it inherits
     belongs to the ``targets`` that it replaces.
     """
-    for cls in type(strategy).__mro__:
-        if "piecewise" in vars(cls):
-            make: Callable[[], Targets | None] = strategy.piecewise  # type: ignore[attr-defined]
-            return make()
-        if "targets" in vars(cls):
-            return None
+    names = ("piecewise", "targets")
+    own = next((it for cls in type(strategy).__mro__ for it in names if it in vars(cls)), "")
+    if own == "piecewise" and isinstance(strategy, _Piecewise):
+        return strategy.piecewise()
     return None

@@ -15,37 +15,36 @@ from admf.workflows.runner import run_async
 
 pytestmark = pytest.mark.anyio
 
-ROWS = 2_000
+ROWS = 800
 TRACED = ("FEATURES", "SIGNAL", "FILL", "POSITION_OPEN", "POSITION_CLOSE", "PORTFOLIO_UPDATE")
-POINT = {"parameters": {"fast": 5, "slow": 20}}
 STUDY: dict[str, Any] = {
     "workflow": "everything",
     "strategy": {"type": "ema_cross", "params": {"fast": 5, "slow": 20}},
     "benchmark": "C",
     "event_tracing": list(TRACED),
-    "block_size": 300,
-    "phases": {
-        "columnar": {"sequence": "single_pass"},
-        "per_bar": {
-            "sequence": "single_pass",
-            "strategy": {"type": "random_entry", "params": {"probability": 0.1, "hold_bars": 5}},
-            "risk": {"stop_loss_pct": 0.2, "trailing_stop_pct": 0.3},
-            "portfolio": {"sizing": {"type": "volatility_target", "value": 10.0}},
-        },
-        "forward": {
-            "sequence": "walk_forward",
-            "parameter_space": {"fast": [5, 8], "slow": [20, 30]},
-            "walk_forward": {"train": 600, "test": 200, "warmup": 100, "carry_positions": True},
-        },
-        "folds": {
-            "sequence": "k_fold",
-            "parameter_space": {"fast": [5, 8]},
-            "k_fold": {"folds": 3, "purge": "trades"},
-        },
-        "paths": {
-            "sequence": "monte_carlo",
-            "monte_carlo": {"method": "price_path", "batches": 1, "simulations": 2},
-        },
+    "block_size": 256,
+}
+PHASES: dict[str, dict[str, Any]] = {
+    "columnar": {"sequence": "single_pass"},
+    "per_bar": {
+        "sequence": "single_pass",
+        "strategy": {"type": "random_entry", "params": {"probability": 0.1, "hold_bars": 5}},
+        "risk": {"stop_loss_pct": 0.2, "trailing_stop_pct": 0.3},
+        "portfolio": {"sizing": {"type": "volatility_target", "value": 10.0}},
+    },
+    "forward": {
+        "sequence": "walk_forward",
+        "parameter_space": {"fast": [5, 8]},
+        "walk_forward": {"train": 500, "test": 200, "warmup": 100, "carry_positions": True},
+    },
+    "folds": {
+        "sequence": "k_fold",
+        "parameter_space": {"fast": [5, 8]},
+        "k_fold": {"folds": 2, "purge": "trades"},
+    },
+    "paths": {
+        "sequence": "monte_carlo",
+        "monte_carlo": {"method": "price_path", "batches": 1, "simulations": 2},
     },
 }
 
@@ -75,29 +74,31 @@ def files_of(root: Path) -> dict[str, bytes]:
     }
 
 
-async def run(folder: Path, root: Path) -> dict[str, bytes]:
+async def run(phase: str, folder: Path, root: Path) -> dict[str, bytes]:
     data = {"path": str(folder), "symbols": ["A", "B"]}
-    result = await run_async({**STUDY, "data": data}, results_root=root)
+    study = {**STUDY, "data": data, "phases": {phase: PHASES[phase]}}
+    result = await run_async(study, results_root=root)
     assert result.status == "completed"
     return files_of(root)
 
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indicators, "CHUNK", 512)
+    monkeypatch.setattr(indicators, "CHUNK", 300)
     monkeypatch.setattr(indicators, "_LONGEST_LOOKBACK", 64)
-    monkeypatch.setattr(long_tables, "PIECE_ROWS", 256)
+    monkeypatch.setattr(long_tables, "PIECE_ROWS", 128)
 
 
 @pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("phase", PHASES)
 async def test_files_are_the_same_to_the_byte(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_bars(tmp_path)
-    in_memory = await run(tmp_path, tmp_path / "memory")
+    in_memory = await run(phase, tmp_path, tmp_path / "memory")
     monkeypatch.setattr(long_tables, "LONG_ROWS", ROWS)
-    monkeypatch.setattr(market_data, "_AT_ONCE", 250)
-    monkeypatch.setattr(strategy, "PIECE", 333)
+    monkeypatch.setattr(market_data, "_AT_ONCE", 150)
+    monkeypatch.setattr(strategy, "PIECE", 170)
     loaded: list[object] = []
     remember = DataCatalog.load
 
@@ -107,8 +108,8 @@ async def test_files_are_the_same_to_the_byte(
         return store
 
     monkeypatch.setattr(DataCatalog, "load", load)
-    on_disk = await run(tmp_path, tmp_path / "disk")
+    on_disk = await run(phase, tmp_path, tmp_path / "disk")
     assert loaded
     assert None not in loaded
-    assert len(in_memory) > 20
+    assert len(in_memory) > 2
     assert in_memory == on_disk
