@@ -18,10 +18,11 @@ __all__ = ["BAR_COLUMNS", "CHUNK", "Indicator", "indicator_names", "resolve_indi
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 
 CHUNK = 262_144
-"""Bars that are computed at once; those of the chunk before are the context of a chunk."""
+"""Bars that are computed at once, after some that lie before them: their context."""
 
-_LONGEST_LOOKBACK = CHUNK // 16
-"""Recursive averages of that many bars have forgotten all that lies a chunk back, to 1e-13."""
+_LEAST_CONTEXT = 16_384
+_LOOKBACKS = 32
+"""Lookbacks after which recursive averages, Wilder's too, have forgotten all before, to 1e-13."""
 
 _NEED_ALL = frozenset(
     {
@@ -54,8 +55,8 @@ class Indicator(msgspec.Struct, frozen=True):
 
     @property
     def needs_all(self) -> bool:
-        """Whether a value may depend on bars that lie further back than the chunk before."""
-        return self.function in _NEED_ALL or self.lookback > _LONGEST_LOOKBACK
+        """Whether a value may depend on bars that lie further back than a chunk."""
+        return self.function in _NEED_ALL or _LOOKBACKS * self.lookback > CHUNK
 
     def chunks(self, rows: int) -> Iterator[tuple[int, int, int]]:
         """Yield what is to be computed one after the other: context, start and stop of each chunk.
@@ -64,9 +65,10 @@ class Indicator(msgspec.Struct, frozen=True):
             rows: How many bars there are. Chunks are counted from the first one, so that a value
                 does not depend on where anybody begins to look.
         """
-        size = rows if self.needs_all else CHUNK
-        for start in range(0, rows, max(size, 1)):
-            yield max(0, start - size), start, min(start + size, rows)
+        size = max(rows, 1) if self.needs_all else CHUNK
+        context = max(_LEAST_CONTEXT, _LOOKBACKS * self.lookback)
+        for start in range(0, rows, size):
+            yield max(0, start - context), start, min(start + size, rows)
 
     def compute(
         self, columns: Mapping[str, NDArray[np.float64]]

@@ -61,7 +61,8 @@ def by_chunk(indicator: Indicator, data: Columns) -> list[NDArray[np.float64]]:
 
 
 def test_chunks_give_what_the_whole_gives_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indicators, "CHUNK", 2_000)
+    monkeypatch.setattr(indicators, "CHUNK", 2_500)
+    monkeypatch.setattr(indicators, "_LEAST_CONTEXT", 2_000)
     data = columns(7_001)
     for indicator in usable_indicators():
         for whole, chunks in zip(indicator.compute(data), by_chunk(indicator, data), strict=True):
@@ -76,12 +77,14 @@ def test_chunks_give_what_the_whole_gives_but_for_rounding(monkeypatch: pytest.M
     [
         ("sma", 10, 0, []),
         ("sma", 10, 262_144, [(0, 0, 262_144)]),
-        ("sma", 10, 600_000, [(0, 0, 262_144), (0, 262_144, 524_288), (262_144, 524_288, 600_000)]),
-        ("sma", 50_000, 600_000, [(0, 0, 600_000)]),
+        ("sma", 10, 300_000, [(0, 0, 262_144), (245_760, 262_144, 300_000)]),
+        ("sma", 1_001, 300_000, [(0, 0, 262_144), (230_144, 262_144, 300_000)]),
+        ("sma", 8_193, 300_000, [(0, 0, 262_144), (0, 262_144, 300_000)]),
+        ("sma", 8_194, 600_000, [(0, 0, 600_000)]),
         ("obv", None, 600_000, [(0, 0, 600_000)]),
     ],
 )
-def test_a_chunk_has_the_chunk_before_as_context_unless_all_bars_count(
+def test_a_chunk_has_many_lookbacks_as_context_unless_all_bars_count(
     name: str, period: int | None, rows: int, expected: list[tuple[int, int, int]]
 ) -> None:
     indicator = resolve_indicator(name, () if period is None else (period,))

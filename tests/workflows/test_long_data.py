@@ -85,7 +85,8 @@ async def run(phase: str, folder: Path, root: Path) -> dict[str, bytes]:
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indicators, "CHUNK", 300)
-    monkeypatch.setattr(indicators, "_LONGEST_LOOKBACK", 64)
+    monkeypatch.setattr(indicators, "_LEAST_CONTEXT", 50)
+    monkeypatch.setattr(indicators, "_LOOKBACKS", 4)
     monkeypatch.setattr(long_tables, "PIECE_ROWS", 128)
 
 
