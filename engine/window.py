@@ -265,6 +265,7 @@ class ExecutionWindow:
         while self._to_close:  # when interrupted, it goes on with the stage it was at
             await self._to_close[0]()
             self._to_close.popleft()
+            self._teardown.forget_successes()
         failure = combine(f"closing window {self.bus.name!r} failed", self._teardown.errors)
         if failure is not None:
             raise failure
