@@ -235,3 +235,15 @@ def test_times_must_increase_across_pieces_as_well(monkeypatch: pytest.MonkeyPat
         ts[wrong] = ts[wrong - 1]
         with pytest.raises(ValueError, match="times of A do not increase"):
             MarketData([Bars("A", ts, price, price, price, price, price)])
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_few_bars_may_not_tell_their_size(
+    rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_tables, "LONG_ROWS", 1)
+    frame().head(rows).write_parquet(tmp_path / "A.parquet")
+    whole, long = both_ways(tmp_path, "A")
+    assert (long.scratch is None, long.timeframe) == (False, "1m" if rows == 4 else None)
+    assert_same(whole, long)
