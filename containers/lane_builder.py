@@ -19,8 +19,6 @@ from admf.containers.lane_bars import LaneBars
 from admf.containers.lane_events import LaneEvents
 from admf.containers.lane_log import LaneTracing, lane_log
 from admf.containers.market import Market, Quotes
-from admf.containers.market_data import MarketData
-from admf.containers.metrics.annualisation import Annualisation, infer_annualisation
 from admf.containers.metrics.tracer import MetricsEventTracer, history_limit
 from admf.containers.portfolio import PortfolioContainer, parameters_shown
 from admf.containers.pruning import Pruner
@@ -84,7 +82,7 @@ class LaneBuilder:
         self._pruner = pruner
         self._strategy = make_strategy(find_strategy(lane.strategy.type), lane.strategy.params)
         self.features = self._declared_features()
-        self._annualisation = _annualisation(market.data, config.periods_per_year)
+        self._annualisation = market.data.annualisation_for(config.periods_per_year)
         self._account = Account(lane.portfolio.initial_capital)
         self._equity = self._account.cash
         if lane.carried is not None:
@@ -309,13 +307,6 @@ class LaneBuilder:
                 "options": {name: getattr(self._config, name) for name in WINDOW_OPTIONS},
             },
         }
-
-
-def _annualisation(data: MarketData, periods_per_year: float | None) -> Annualisation:
-    """Return what the user asked for, or what fits the data."""
-    if periods_per_year is None:
-        return data.annualisation
-    return infer_annualisation(data.ts, periods_per_year)
 
 
 def _checked_equity(carried: CarriedAccount, account: Account, market: Market) -> float:

@@ -113,7 +113,8 @@ class PortfolioContainer(LaneMember):
         self.listen(Fill, self._on_fill)
 
     async def on_release(self) -> None:
-        """Remove what left memory for the time of the window."""
+        """Remove what left memory for the time of the window, and untie the lane."""
+        self.events.end()
         self._metrics.release()
 
     @property
@@ -292,7 +293,8 @@ class PortfolioContainer(LaneMember):
         self.events.publish_block(Block(PortfolioUpdate, columns), self.id)
 
     def results(self) -> Document:
-        """Return metrics, trades, open positions and the equity curve of the lane."""
+        """Return what the lane came to: metrics, trades, open positions, the equity curve."""
+        self._metrics.conclude()
         found = self._metrics.results()
         body: dict[str, object] = {
             "role": self.role,

@@ -15,7 +15,13 @@ from admf.containers.context import BarContext
 from admf.containers.events import Signal
 from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
-from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
+from admf.containers.market_data import Bars
+from admf.containers.strategies.base import (
+    BarStrategy,
+    ColumnarStrategy,
+    Targets,
+    targets_by_piece,
+)
 from admf.containers.strategies.loading import user_error
 from admf.containers.target_changes import ChangesByBlock, TargetChanges
 from admf.engine.cancellation import CATCHABLE
@@ -30,6 +36,9 @@ __all__ = [
 USER_ERRORS: tuple[type[BaseException], ...] = (*CATCHABLE, SystemExit)
 """What ends the lane of a strategy that raises it, and nothing but that lane."""
 
+
+PIECE = 262_144
+"""Bars that a strategy which goes by pieces sees at once."""
 
 BARS_PER_LOOK = 16
 """Bars that a strategy sees between two looks at the clock."""
@@ -159,6 +168,8 @@ class BarStrategyContainer(StrategyContainer):
 class ColumnarStrategyContainer(StrategyContainer):
     """Asks for the targets of the whole window once, and publishes their changes.
 
+    A strategy that goes by pieces is asked for one piece after the other.
+
     Lanes of a window whose strategies are configured alike share the changes: the first one asks.
 
     Args:
@@ -260,15 +271,26 @@ class ColumnarStrategyContainer(StrategyContainer):
         return shared[key]
 
     def _find_changes(self, symbol: str) -> TargetChanges:
-        bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
+        bars = self._market.bars(symbol)
         if not len(bars):
             return TargetChanges.of(np.empty(0))
         try:
-            targets = np.asarray(self._strategy.targets(bars, features), dtype=np.float64)
-            changes = _changes_in(targets, len(bars))
+            targets = targets_by_piece(self._strategy)
+            if targets is None:
+                return self._changes_in(bars, 0, self._strategy.targets)
+            starts = range(0, len(bars), PIECE)
+            pieces = [self._changes_in(bars[at : at + PIECE], at, targets) for at in starts]
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
-        return changes
+        return pieces[0] if len(pieces) == 1 else TargetChanges.joined(pieces)
+
+    def _changes_in(self, piece: Bars, first: int, targets: Targets) -> TargetChanges:
+        """Return the changes in a piece of the window that begins at its bar ``first``."""
+        features = self._market.feature_window(piece.symbol, first, first + len(piece))
+        found = np.asarray(targets(piece, features), dtype=np.float64)
+        changes = changes_in(found, len(piece))
+        self._market.data.drop()
+        return changes.later(first)
 
 
 class _Due(NamedTuple):
@@ -279,7 +301,12 @@ class _Due(NamedTuple):
     targets: dict[int, float]
 
 
-def _changes_in(targets: NDArray[np.float64], bars: int) -> TargetChanges:
+def changes_in(targets: NDArray[np.float64], bars: int) -> TargetChanges:
+    """Return the changes in the targets of so many bars.
+
+    Raises:
+        ValueError: There is not one for each bar, or one is infinite.
+    """
     if targets.shape != (bars,):
         raise ValueError(f"targets must have shape ({bars},), one per bar, got {targets.shape}")
     changes = TargetChanges.of(targets)

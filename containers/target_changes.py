@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,18 @@ class TargetChanges(NamedTuple):
             bars = known[_changed(targets[known])]
             return cls(bars, targets[bars])
         return cls(bars[count:], values[count:])
+
+    @classmethod
+    def joined(cls, pieces: Iterable[TargetChanges]) -> TargetChanges:
+        """Join those of consecutive pieces, whose bars all count from the window's beginning."""
+        bars, values = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
+        kept = np.ones(len(values), dtype=np.bool_)
+        kept[1:] = values[1:] != values[:-1]
+        return cls(bars[kept], values[kept])
+
+    def later(self, bars: int) -> TargetChanges:
+        """Return them so many bars later."""
+        return TargetChanges(self.bars + bars, self.values)
 
     def after(self, target: float) -> TargetChanges:
         """Return those that are changes after a target; NaN if that is not known."""

@@ -56,6 +56,9 @@ TRANSITIONS: Mapping[ContainerState, frozenset[ContainerState]] = MappingProxyTy
     }
 )
 
+_HELD = frozenset({_S.CREATED, _S.STARTING, _S.PAUSED})
+"""States in which a source publishes nothing."""
+
 
 class Container:
     """An isolated unit on the bus: it subscribes in its own scope, and its end writes its results.
@@ -97,8 +100,7 @@ class Container:
         self.error: BaseException | None = None
         self._state = _S.CREATED
         self._ran = False
-        self._goes_on = False
-        self._resumed: anyio.Event | None = None  # made when it is needed: there are many of us
+        self._resumed: anyio.Event | None = None  # made when somebody waits: there are many of us
         self._subscriptions: list[Subscription] = []
         self._traced = False
         self._stopping, self._flushing, self._releasing = Joinable(), Joinable(), Joinable()
@@ -165,7 +167,7 @@ class Container:
                 self.fail(error)
             raise
         self._ran = True
-        self._go_on()
+        self._let_go_on()
 
     async def pause(self) -> None:
         """Hold the source in `until_resumed`; the bus goes on delivering.
@@ -174,7 +176,6 @@ class Container:
             StateError: The container is not RUNNING.
         """
         self._move(_S.PAUSED)
-        self._goes_on = False
 
     async def resume(self) -> None:
         """Let a paused source go on.
@@ -183,14 +184,15 @@ class Container:
             StateError: The container is not PAUSED.
         """
         self._move(_S.RUNNING)
-        self._go_on()
+        self._let_go_on()
 
     async def until_resumed(self) -> None:
         """Return at once, or when a pause is over; sources await it between two publications."""
-        await anyio.lowlevel.checkpoint()
-        while not self._goes_on:
-            self._resumed = self._resumed or anyio.Event()
-            await self._resumed.wait()
+        if self._state not in _HELD:
+            await anyio.lowlevel.checkpoint()
+            return
+        self._resumed = self._resumed or anyio.Event()
+        await self._resumed.wait()
 
     async def stop(self) -> None:
         """Stop the intake. Whoever calls it again gets the outcome of the first call.
@@ -255,7 +257,7 @@ class Container:
             return
         self._move(_S.FAILED)
         self.error = error
-        self._go_on()
+        self._let_go_on()
 
     def subscribe(
         self,
@@ -280,12 +282,6 @@ class Container:
         self._subscriptions.append(subscription)
         return subscription
 
-    def _go_on(self) -> None:
-        self._goes_on = True
-        if self._resumed is not None:
-            self._resumed.set()
-            self._resumed = None
-
     def _check(self, target: ContainerState) -> None:
         if target not in TRANSITIONS[self._state]:
             raise StateError(
@@ -301,10 +297,16 @@ class Container:
         if self._state is not target:
             self._move(target)
 
+    def _let_go_on(self) -> None:
+        """End the wait of `until_resumed`."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
     def _stop_intake(self) -> None:
         if self._state is not _S.FAILED:
             self._reach(_S.STOPPING)
-        self._go_on()
+        self._let_go_on()
 
     async def _stop(self) -> None:
         self._stop_intake()

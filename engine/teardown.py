@@ -129,6 +129,12 @@ class Teardown:
                 for _ in range(at_once):
                     group.start_soon(attempt_some, left)
 
+    def forget_successes(self) -> None:
+        """Let go of what went well, once that step is over for all."""
+        for step, attempts in self._attempts.items():
+            failed = {subject: it for subject, it in attempts.items() if it.error is not None}
+            self._attempts[step] = failed
+
     def error(self, step: Step, subject: str) -> Exception | None:
         """Return what went wrong in a step for a subject, if anything did."""
         attempt = self._attempts.get(step, {}).get(subject)

@@ -168,6 +168,12 @@ class EventTracer:
         """Return the file of the log, which is completed when it is made durable; None without."""
         return None if self._log is None else self._log.file(self._complete_log)
 
+    def drop_sinks(self) -> None:
+        """Let go of the sinks; events from now on are traced and logged, but not folded."""
+        self._sinks = ()
+        replace = msgspec.structs.replace
+        self._routes = {cls: replace(route, folds=()) for cls, route in self._routes.items()}
+
     def release(self) -> None:
         """Remove the files that are no results, once the results are written; idempotent.
 

@@ -13,6 +13,7 @@ from admf.engine.block import (
     UNROLLED_AT_ONCE,
     Block,
     DictionaryColumn,
+    LateColumn,
     event_class,
     is_block,
     last_ts,
@@ -80,14 +81,52 @@ def test_events_are_made_a_chunk_at_a_time():
     assert len(block._events) == UNROLLED_AT_ONCE
 
 
-
-
 def test_slices_selections_and_copies_hold_the_same_events():
     block = quotes(10)
     even = np.arange(10) % 2 == 0
     assert list(block.slice(2, 5)) == [row(number) for number in (2, 3, 4)]
     assert list(block.select(even)) == [row(number) for number in (0, 2, 4, 6, 8)]
     assert list(block.copy()) == list(block)
+
+
+def late(count: int, asked: list[int]) -> Block[Quote]:
+    """Return the same block, with a column that says when it is computed."""
+    present = quotes(count)
+
+    def compute() -> np.ndarray:
+        asked.append(count)
+        return present.column("levels")
+
+    return Block(Quote, {**present.columns, "levels": LateColumn(count, compute)})
+
+
+def test_a_late_column_is_computed_once_and_only_when_it_is_read():
+    asked: list[int] = []
+    block = late(4, asked)
+    size = block.size_bytes
+    assert (len(block), block.column("price").tolist(), asked) == (4, [0.0, 0.25, 0.5, 0.75], [])
+    assert list(block) == list(quotes(4))
+    assert block.column("levels") is block.column("levels")
+    assert (asked, block.size_bytes - size) == ([4], 64)
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        lambda block: list(block.slice(1, 3)),
+        lambda block: list(block.select(np.arange(4) % 2 == 0)),
+        lambda block: list(block.copy()),
+        lambda block: block.listed("levels"),
+        lambda block: block.rows_where("levels", (2.0, 3.0)).tolist(),
+    ],
+)
+def test_a_late_column_reads_as_one_that_is_there(taken: Any):
+    assert taken(late(4, [])) == taken(quotes(4))
+
+
+def test_a_late_column_has_as_many_rows_as_the_others():
+    with pytest.raises(ValueError, match="'levels' has 3 rows"):
+        Block(Quote, {**quotes(4).columns, "levels": LateColumn(3, lambda: np.zeros((3, 2)))})
 
 
 def test_a_slice_shares_the_arrays_and_a_copy_does_not():
