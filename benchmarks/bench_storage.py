@@ -132,7 +132,7 @@ class Portfolios:
             (PortfolioUpdate, PositionClose),
             make_policy(spec.tracing),
             initial_capital=100_000.0,
-            annualisation=self._market.data.annualisation,
+            annualisation=self._market.data.annualisation_for(None),
             policy_name=spec.tracing.retention_policy,
             overflow=builder.overflow(f"portfolio_{lane_id}"),
         )

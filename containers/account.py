@@ -91,6 +91,11 @@ class Position(msgspec.Struct):
         return "long" if self.direction > 0 else "short"
 
     @property
+    def units(self) -> float:
+        """Units now, negative when short."""
+        return self.direction * self.quantity
+
+    @property
     def entry_price(self) -> float:
         """Quantity-weighted mean price of the entries."""
         return self.entry_value / self.entered
@@ -128,11 +133,13 @@ class Account:
     Attributes:
         cash: Quote currency.
         positions: The open positions by symbol.
+        held: The units of each, negative when short.
     """
 
     def __init__(self, initial_capital: float) -> None:
         self.cash = initial_capital
         self.positions: dict[str, Position] = {}
+        self.held: dict[str, float] = {}
         self._opened = 0
 
     @classmethod
@@ -146,6 +153,8 @@ class Account:
         """Go on from what another window left."""
         self.cash = carried.cash
         self.positions = {it.symbol: Position.of(it) for it in carried.positions}
+        self.held.clear()  # others look at it
+        self.held.update((symbol, it.units) for symbol, it in self.positions.items())
         self._opened = carried.opened
 
     def carried(self, wanted: CarriedTargets | None = None) -> CarriedAccount:
@@ -157,8 +166,7 @@ class Account:
 
     def quantity(self, symbol: str) -> float:
         """Return the units held, negative when short."""
-        position = self.positions.get(symbol)
-        return 0.0 if position is None else position.direction * position.quantity
+        return self.held.get(symbol, 0.0)
 
     def position_id(self, symbol: str) -> str:
         """Return the id of the open position, or the one that the next position will get."""
@@ -191,6 +199,9 @@ class Account:
         position.apply(fill)
         if position.quantity == 0.0:
             del self.positions[fill.symbol]
+            self.held.pop(fill.symbol, None)
+        else:
+            self.held[fill.symbol] = position.units
         return position
 
     def settle(self, cash: float, symbol: str, position: Position | None, *, opened: int) -> None:
@@ -206,8 +217,10 @@ class Account:
         self._opened += opened
         if position is None:
             self.positions.pop(symbol, None)
+            self.held.pop(symbol, None)
         else:
             self.positions[symbol] = position
+            self.held[symbol] = position.units
 
     def _open(self, fill: Fill, direction: int) -> Position:
         position = Position(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from admf.containers.array_legs import Legs
 from admf.containers.array_trades import Trades
 from admf.containers.events import Fill, FillMoment, Order, PositionClose, PositionOpen, Signal
-from admf.engine.batch import Batch
-from admf.engine.block import Block, Column, DictionaryColumn
+from admf.engine.batch import Arrangement, Batch
+from admf.engine.block import Block, Column, DictionaryColumn, LateColumn
 
 __all__ = ["ArrayEvents", "PlacedOrders", "Publishers"]
 
@@ -103,9 +104,14 @@ class ArrayEvents:
             blocks.append(Block(Fill, self._fills(legs, times, order_id, ids)))
             blocks.append(Block(PositionOpen, self._opens(legs, times, order_id, ids)))
             if trades is not None:
-                blocks.append(Block(PositionClose, self._closes(legs, times, trades, ids)))
-        order, causes = _sequence(len(orders.ts), len(orders.waiting), legs)
-        return _without_empty(blocks, order, causes, self._sources)
+                blocks.append(self._closes(legs, times, trades, ids))
+        kept = [code for code, block in enumerate(blocks) if len(block)]
+        return Batch.arranged_later(
+            [blocks[code] for code in kept],
+            partial(_arrangement, len(orders.ts), len(orders.waiting), legs, kept),
+            sources=[self._sources[code] for code in kept],
+            in_turn=True,
+        )
 
     def _orders(self, orders: PlacedOrders) -> Columns:
         return {
@@ -142,16 +148,23 @@ class ArrayEvents:
             "commission": legs.commission[rows],
         }
 
-    def _closes(self, legs: Legs, ts: Rows, trades: Trades, ids: DictionaryColumn) -> Columns:
+    def _closes(
+        self, legs: Legs, ts: Rows, trades: Trades, ids: DictionaryColumn
+    ) -> Block[PositionClose]:
         columns = trades._asdict()
-        direction = columns.pop("direction")
-        return {
+        direction, excursions = columns.pop("direction"), columns.pop("excursions")
+        closed_ts = ts[legs.closing]
+        count = len(closed_ts)
+        closes: Columns = {
             **self._close,
             **columns,
-            "ts": ts[legs.closing],
+            "ts": closed_ts,
             "position_id": ids[legs.closing],
             "side": _sides(direction > 0.0, _POSITION_SIDES),
+            "mae": LateColumn(count, lambda: excursions()[0]),
+            "mfe": LateColumn(count, lambda: excursions()[1]),
         }
+        return Block(PositionClose, closes)
 
     @staticmethod
     def _position_ids(legs: Legs, position_ids: Sequence[str]) -> DictionaryColumn:
@@ -172,11 +185,17 @@ def _sides(first: NDArray[np.bool_], names: tuple[str, str]) -> DictionaryColumn
     return DictionaryColumn((~first).astype(np.uint8), names)
 
 
-def _sequence(signals: int, waiting: int, legs: Legs | None) -> tuple[NDArray[np.uint8], Rows]:
+def _arrangement(signals: int, waiting: int, legs: Legs | None, kept: Sequence[int]) -> Arrangement:
     """Return which kind of event comes when, and what causes each.
 
     They come in pairs: a signal and its order, or a fill and the opening or closing that it is. The
     fills of an order follow it, and those of one that waited come first.
+
+    Args:
+        signals: How many there are.
+        waiting: Orders placed before.
+        legs: The fills; None if there are none.
+        kept: The kinds that there are.
     """
     fills = np.zeros(signals + waiting, dtype=np.int64)
     if legs is not None:
@@ -196,19 +215,6 @@ def _sequence(signals: int, waiting: int, legs: Legs | None) -> tuple[NDArray[np
         second[~is_signal] = kinds
     causes = np.full(2 * pairs, -1, dtype=np.int64)
     causes[1::2] = np.arange(0, 2 * pairs, 2)
-    return order, causes
-
-
-def _without_empty(
-    blocks: Sequence[Block[Any]], order: NDArray[np.uint8], causes: Rows, sources: Sequence[str]
-) -> Batch:
-    """Return a batch of those blocks that have rows."""
-    kept = [code for code, block in enumerate(blocks) if len(block)]
-    codes = np.zeros(len(sources), dtype=np.uint8)
+    codes = np.zeros(_CLOSE + 1, dtype=np.uint8)
     codes[kept] = np.arange(len(kept))
-    return Batch(
-        [blocks[code] for code in kept],
-        codes[order],
-        causes=causes,
-        sources=[sources[code] for code in kept],
-    )
+    return Arrangement(codes[order], causes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,6 +18,8 @@ __all__ = ["Trades", "position_after", "trades_of"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
+Spans: TypeAlias = NDArray[np.int32]
+Flags: TypeAlias = NDArray[np.bool_]
 
 
 class Trades(NamedTuple):
@@ -31,8 +35,8 @@ class Trades(NamedTuple):
         return_fraction: float64 (n,).
         commission: float64 (n,), quote currency.
         bars_held: int64 (n,).
-        mae: float64 (n,), fraction of the entry price, not positive.
-        mfe: float64 (n,), fraction of the entry price, not negative.
+        excursions: Returns two columns, float64 (n,) each, fractions of the entry price: MAE, which
+            is not positive, and MFE, which is not negative.
     """
 
     direction: Floats
@@ -44,8 +48,7 @@ class Trades(NamedTuple):
     return_fraction: Floats
     commission: Floats
     bars_held: Rows
-    mae: Floats
-    mfe: Floats
+    excursions: Callable[[], tuple[Floats, Floats]]
 
 
 def trades_of(
@@ -61,7 +64,7 @@ def trades_of(
         moment: When in their bars they were made.
     """
     row = legs.row + first_bar
-    exit_bar, exit_price = row[legs.closing], legs.price[legs.closing]
+    exit_bar, exit_price = row[legs.closing], legs.price[legs.closing].copy()
     exited = legs.quantity[legs.closing].copy()
     exit_value = exited * exit_price
     entries = _entries(legs, row, held, bars, moment)
@@ -74,7 +77,8 @@ def trades_of(
     pnl = direction * (exit_value - entries.value) - commission
     first = np.maximum(entries.bar + entries.late, 0)  # a position may be older than the data
     spans = np.column_stack((first, exit_bar + (moment == "close")))
-    mae, mfe = _excursions(bars, spans, direction, entry_price, exit_price)
+    kept = spans.astype(np.int32)  # it may be kept for as long as the trades are
+    excursions = partial(_excursions, bars, kept, direction > 0.0, entry_price, exit_price)
     return Trades(
         direction=direction,
         quantity=entries.quantity,
@@ -85,8 +89,7 @@ def trades_of(
         return_fraction=pnl / entries.value,
         commission=commission,
         bars_held=exit_bar - entries.bar,
-        mae=mae,
-        mfe=mfe,
+        excursions=cache(excursions),  # which few ask for, and take longer than all the others
     )
 
 
@@ -177,28 +180,28 @@ def _of_entries(values: NDArray[Any], count: int, *, after_first: bool) -> NDArr
 
 
 def _excursions(
-    bars: Bars, spans: Rows, direction: Floats, entry_price: Floats, exit_price: Floats
+    bars: Bars, spans: Spans, is_long: Flags, entry_price: Floats, exit_price: Floats
 ) -> tuple[Floats, Floats]:
     """Return MAE and MFE of trades, as fractions of the entry price.
 
     Args:
         bars: All bars of the symbol.
-        spans: int64 (n, 2), for each trade the first bar whose range counts, and the one after the
+        spans: int32 (n, 2), for each trade the first bar whose range counts, and the one after the
             last; no bar counts for two trades.
-        direction: float64 (n,), 1 for long and -1 for short.
+        is_long: bool (n,), whether a trade is long.
         entry_price: float64 (n,), mean price of the entries.
         exit_price: float64 (n,), price of the last exit.
     """
     low = np.minimum(_extremes(np.minimum, bars.low, spans, np.inf), exit_price)
     high = np.maximum(_extremes(np.maximum, bars.high, spans, -np.inf), exit_price)
     down, up = low / entry_price - 1, high / entry_price - 1
-    adverse = np.where(direction > 0.0, down, -up)
-    favourable = np.where(direction > 0.0, up, -down)
+    adverse = np.where(is_long, down, -up)
+    favourable = np.where(is_long, up, -down)
     # as min() and max() do, which keep the sign of a zero
     return np.where(adverse <= 0.0, adverse, 0.0), np.where(favourable >= 0.0, favourable, 0.0)
 
 
-def _extremes(extreme: np.ufunc, values: Floats, spans: Rows, empty: float) -> Floats:
+def _extremes(extreme: np.ufunc, values: Floats, spans: Spans, empty: float) -> Floats:
     """Return the extreme of each span of values; ``empty`` of one without values."""
     first, stop = int(spans[0, 0]), int(spans[-1, 1])
     if first == stop:

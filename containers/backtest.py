@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from admf.containers.allocation import keep_freed_memory
@@ -9,7 +11,7 @@ from admf.containers.catalog import DataCatalog
 from admf.containers.config import BacktestConfig
 from admf.containers.data import DataContainer
 from admf.containers.features import FeaturesContainer, FeatureStore
-from admf.containers.lane_builder import LaneBuilder
+from admf.containers.lane_builder import LaneBuilder, strategy_finder
 from admf.containers.market import Market
 from admf.containers.market_data import MarketData
 from admf.containers.portfolio import PortfolioContainer
@@ -20,6 +22,12 @@ from admf.engine.errors import ConfigError, DataError, UserCodeError
 from admf.engine.topology import TopologyBuilder
 
 __all__ = ["BacktestTopology"]
+
+_BLOCK = 32_768
+"""Time steps of which bars are made into single events at once, some 9 MB of them."""
+
+_COLUMNAR_BLOCK = 131_072
+"""Time steps in a block if no single bars are made of it: each block costs some 100 numpy calls."""
 
 
 class BacktestTopology:
@@ -65,7 +73,7 @@ class BacktestTopology:
                 "data",
                 market.data,
                 steps,
-                config.block_size,
+                config.block_size or _block_size(built),
                 scope=builder.bus,
                 depends_on=names,
             )
@@ -99,17 +107,22 @@ def _lanes(
     """
     steps = market.stop_step - market.start_step
     pruner = None if config.pruning is None else Pruner(config.pruning, steps)
+    find = strategy_finder(builder)
     lanes: list[LaneBuilder | LaneReport] = []
     errors: list[ConfigError | UserCodeError] = []
     for lane in config.lanes:
         try:
-            lanes.append(LaneBuilder(builder, config, lane, market, pruner))
+            lanes.append(LaneBuilder(builder, config, lane, market, find, pruner))
         except (ConfigError, UserCodeError) as error:
             errors.append(error)
             lanes.append(refused_lane(lane, error))
     if len(errors) == len(lanes):
         raise errors[0]
     return lanes
+
+
+def _block_size(lanes: Sequence[LaneBuilder]) -> int:
+    return _COLUMNAR_BLOCK if all(lane.is_columnar for lane in lanes) else _BLOCK
 
 
 def _steps(data: MarketData, config: BacktestConfig) -> tuple[int, int]:

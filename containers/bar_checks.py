@@ -43,7 +43,7 @@ def checked_bars(symbol: str, table: Table, timezone: str) -> Bars:
     Raises:
         DataError: Rows cannot be used; names the first few, with place, column and value.
     """
-    ts, faults = parse_times(table.frame[table.time], timezone)
+    ts, faults = parse_times(table.frame[table.time], timezone, table.ends)
     if not faults:
         faults = _order_faults(ts, table)
     columns: dict[str, FloatArray] = {}

@@ -102,7 +102,7 @@ class BarHistory:
         self.last_ts = None if before is None else int(before.ts[-1])
         self.taken_until = self.last_ts
         self.closes_before: dict[str, float] = {}
-        self.annualisation = Annualisation() if before is None else before.annualisation
+        self.annualisation = Annualisation() if before is None else before.annualisation_for(None)
         self.bars_per_day = 1.0 if before is None else before.steps / before.day_count
 
     def append(self, bars: Sequence[Bar]) -> None:

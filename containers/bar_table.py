@@ -18,6 +18,9 @@ __all__ = ["BarTable"]
 
 Rows: TypeAlias = NDArray[np.int64]
 
+BARS_AT_ONCE = 2_048
+"""Bars that are made into single events in one go."""
+
 
 class BarTable:
     """One block of bars by time step and symbol; made once and shared by all lanes.
@@ -33,6 +36,8 @@ class BarTable:
         ts: int64 (steps,), the time of each step.
         steps: Number of time steps.
         is_last: Whether the window ends with this block.
+        features: Indicators at the bars of a symbol as plain numbers, by the symbol and by how
+            strategies ask for them; the first lane that needs one puts it there for all.
     """
 
     def __init__(
@@ -57,7 +62,9 @@ class BarTable:
         if not self._is_dense:
             self._starts = [*starts.tolist(), len(block)]
         self._row_at = self._rows_by_symbol(starts)
+        self._bars: tuple[int, list[Bar]] = (-1, [])
         self._bars_of: dict[str, SymbolBars] = {}
+        self.features: dict[object, list[float]] = {}
         self._last_row = self._row_at
         if not self._is_dense:
             followed = ((name, np.maximum.accumulate(it)) for name, it in self._row_at.items())
@@ -115,16 +122,34 @@ class BarTable:
         return range(self.steps) if self._is_dense else steps
 
     @cached_property
+    def places(self) -> Sequence[int]:
+        """The place of each row among its symbol's bars of the block; empty if it is the row."""
+        if self._is_dense:
+            return ()
+        places = np.empty(len(self.block), dtype=np.int64)
+        for symbol in self._row_at:
+            rows = self.rows_of(symbol)
+            places[rows] = np.arange(len(rows))
+        listed: list[int] = places.tolist()
+        return listed
+
+    @cached_property
     def step_of_row(self) -> NDArray[np.int64]:
         """int64 (rows,), the time step of each row."""
         if self._is_dense:
             return self._row_at[self.symbols[0]]
         return np.repeat(np.arange(self.steps), np.diff(self._starts))
 
-    @cached_property
-    def bars(self) -> list[Bar]:
-        """The bars as single events."""
-        return self.block.events()
+    def bars_around(self, row: int) -> tuple[int, list[Bar]]:
+        """Return some bars as single events, a row's among them, and the row of the first.
+
+        Those that were made last are kept. All at once, they would take some 256 bytes each, and
+        would be gone from the processor's cache by the time that they are looked at.
+        """
+        first = row - row % BARS_AT_ONCE
+        if first != self._bars[0]:
+            self._bars = first, self.block.slice(first, first + BARS_AT_ONCE).events()
+        return self._bars
 
     @cached_property
     def symbol(self) -> list[str]:

@@ -258,7 +258,8 @@ class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Args:
         data: Source of the bars.
         lanes: The parameter sets that run side by side on the same bars.
-        block_size: Time steps in a block; results do not depend on it.
+        block_size: Time steps in a block; None for what suits the strategies. Results do not depend
+            on it.
         periods_per_year: Periods a year for annualisation; None bins by day (see metrics).
         benchmark: Symbol that alpha, beta and information ratio are measured against.
         start_ts: First time step of the window, ns UTC, inclusive; None for the data's first.
@@ -274,7 +275,7 @@ class BacktestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     data: DataConfig
     lanes: Annotated[tuple[LaneConfig, ...], Meta(min_length=1)]
-    block_size: PositiveInt = 32_768
+    block_size: PositiveInt | None = None
     periods_per_year: PositiveFloat | None = None
     benchmark: str | None = None
     start_ts: int | None = None

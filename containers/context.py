@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from admf.containers.account import Account
+from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar, OrderType, Side, Signal, TimeInForce
+from admf.containers.features import FeatureWindow
 from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Market, Quotes
 from admf.engine.errors import did_you_mean
 
 __all__ = ["BarContext"]
 
-Columns: TypeAlias = dict[object, Callable[[int], float]]
-"""What returns a row of an indicator, by how strategies ask for it."""
+Columns: TypeAlias = defaultdict[object, dict[object, list[float]]]
+"""An indicator at a symbol's bars of the block, by its function and how strategies ask for it."""
 
 
 class BarContext:
-    """The `Context` of one lane; the lane moves it from bar to bar.
+    """The `Context` of one lane; the strategy's container moves it from bar to bar.
+
+    It is asked at every bar, so what is asked for most has the shortest way: indicators are plain
+    numbers in lists, made once for a block.
 
     Args:
         events: Where signals go.
@@ -32,8 +39,12 @@ class BarContext:
         seed: Seed of the lane's generator.
 
     Attributes:
-        acted: Whether a signal was published since the last move.
+        acted: Whether a signal was published since this was last set to false.
+        bar: The bar.
+        place: Its place among its symbol's bars of the block; with one symbol, that is its row.
     """
+
+    bar: Bar
 
     def __init__(
         self,
@@ -49,35 +60,49 @@ class BarContext:
         self._events = events
         self._source = source
         self._account = account
+        self._held = account.held
         self._market = market
         self._quotes = quotes
         self._rng = np.random.default_rng(seed)
-        self._columns_of: dict[str, Columns] = {symbol: {} for symbol in market.symbols}
-        self._next_bar = dict.fromkeys(market.symbols, 0)
+        self._columns_of: dict[str, Columns] = {
+            symbol: defaultdict(dict) for symbol in market.symbols
+        }
+        self._first = dict.fromkeys(market.symbols, 0)
+        self._views: dict[str, FeatureWindow] = {}
+        self._table: BarTable | None = None
+        self._places: Sequence[int] = ()
         self._symbol = market.symbols[0]
         self._columns = self._columns_of[self._symbol]
-        self._row = -1
-        self._ts = 0
+        self.place = -1
 
-    def move_to(self, bar: Bar) -> None:
-        """Go on to the next bar of a symbol."""
-        symbol = bar.symbol
+    def begin(self, table: BarTable) -> None:
+        """Go on to the next block."""
+        if self._table is not None:
+            for symbol in self._first:
+                self._first[symbol] += len(self._table.rows_of(symbol))
+        self._table, self._places = table, table.places
+        for columns in self._columns_of.values():
+            columns.clear()
+
+    def move_to(self, row: int) -> None:
+        """Go on to a row of a block of several symbols."""
+        symbol = self.bar.symbol
         if symbol is not self._symbol:
             self._symbol = symbol
             self._columns = self._columns_of[symbol]
-        self._ts = bar.ts
-        self._row = row = self._next_bar[symbol]
-        self._next_bar[symbol] = row + 1
-        self.acted = False
+        self.place = self._places[row]
+        self._quotes.step = self._quotes.here.steps_of_rows[row]
 
     @property
     def position(self) -> float:
         """Units of the bar's symbol, negative when short."""
-        return self._account.quantity(self._symbol)
+        return self._held.get(self._symbol, 0.0)
 
     @property
     def equity(self) -> float:
         """Cash and positions at the last closes, quote currency."""
+        if not self._places:
+            self._quotes.step = self.place  # which is not moved at every bar
         return self._account.equity(self._quotes.price)
 
     @property
@@ -88,7 +113,7 @@ class BarContext:
     @property
     def bar_index(self) -> int:
         """Index of this bar among its symbol's bars in the window, from 0."""
-        return self._row
+        return self._first[self._symbol] + self.place
 
     @property
     def rng(self) -> np.random.Generator:
@@ -99,12 +124,12 @@ class BarContext:
         self, function: str, *params: float, on: str | None = None, output: str | None = None
     ) -> float:
         """Return an indicator at this bar, NaN while it warms up."""
-        key = (function, params, on, output)
-        item = self._columns.get(key)
-        if item is None:
-            view = self._market.feature_window(self._symbol)
-            item = self._columns[key] = view(function, *params, on=on, output=output).item
-        return item(self._row)
+        asked = params if on is None and output is None else (params, on, output)
+        column = self._columns[function].get(asked)
+        if column is None:
+            view = self._view(function, *params, on=on, output=output)
+            column = self._columns[function][asked] = self._listed(view, (function, asked))
+        return column[self.place]
 
     def buy(
         self,
@@ -136,17 +161,17 @@ class BarContext:
 
     def close(self, *, symbol: str | None = None) -> None:
         """Flatten the position."""
-        self._publish(Signal(self._ts, self._known(symbol), "close"))
+        self._publish(Signal(self.bar.ts, self._known(symbol), "close"))
 
     def target(self, exposure: float, *, symbol: str | None = None) -> None:
         """Ask for an exposure, as a multiple of the sizing's full position, negative for short."""
         if not math.isfinite(exposure):
             raise ValueError(f"exposure must be finite, got {exposure}")
-        self._publish(Signal(self._ts, self._known(symbol), "target", target=float(exposure)))
+        self._publish(Signal(self.bar.ts, self._known(symbol), "target", target=float(exposure)))
 
     def cancel(self, *, symbol: str | None = None) -> None:
         """Withdraw the symbol's working orders, but for those that protect a position."""
-        self._publish(Signal(self._ts, self._known(symbol), "cancel"))
+        self._publish(Signal(self.bar.ts, self._known(symbol), "cancel"))
 
     def _order(
         self,
@@ -164,7 +189,7 @@ class BarContext:
             raise ValueError(f"time_in_force must be 'gtc' or 'day', got {time_in_force!r}")
         self._publish(
             Signal(
-                self._ts,
+                self.bar.ts,
                 self._known(symbol),
                 side,
                 quantity=_positive("quantity", quantity),
@@ -176,6 +201,23 @@ class BarContext:
                 take_profit=_positive("take_profit", take_profit),
             )
         )
+
+    @property
+    def _view(self) -> FeatureWindow:
+        view = self._views.get(self._symbol)
+        if view is None:
+            view = self._views[self._symbol] = self._market.feature_window(self._symbol)
+        return view
+
+    def _listed(self, column: NDArray[np.float64], asked: object) -> list[float]:
+        """Return the block's part of an indicator as plain numbers; the lanes share the lists."""
+        symbol, table = self._symbol, self._quotes.here
+        listed = table.features.get((symbol, asked))
+        if listed is None:
+            first = self._first[symbol]
+            part: list[float] = column[first : first + len(table.rows_of(symbol))].tolist()
+            listed = table.features[symbol, asked] = part
+        return listed
 
     def _known(self, symbol: str | None) -> str:
         if symbol is None:

@@ -56,11 +56,11 @@ class Costs:
     def commission(self, quantity: float, price: float) -> float:
         """Return the commission of a fill, quote currency."""
         config = self._commission
-        amount = {
-            "rate": config.value * quantity * price,
-            "per_unit": config.value * quantity,
-            "fixed": config.value,
-        }[config.type]
+        amount = config.value
+        if config.type != "fixed":
+            amount *= quantity
+        if config.type == "rate":
+            amount *= price
         return max(amount, config.minimum)
 
     def affordable(self, budget: float, price: float) -> float:

@@ -51,3 +51,4 @@ class DataContainer(Container):
             block = self._market_data.block(first, min(first + self._block_size, stop))
             self.scope.publish(block, source=self.id)
             await self.scope.drain()
+            self._market_data.drop()

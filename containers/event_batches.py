@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from admf.engine.batch import Batch
 from admf.engine.block import Block, DictionaryColumn
@@ -26,41 +27,54 @@ def batch_of(told: Sequence[Told]) -> Batch:
     Raises:
         ValueError: A type of events has two publishers.
     """
-    by_type: dict[type[Event], list[Event]] = {}
-    codes: dict[type[Event], int] = {}
-    sources: list[str] = []
-    order = bytearray()
-    for event, _, source in told:
-        cls = event.__class__
-        code = codes.setdefault(cls, len(codes))
-        if code == len(sources):
-            by_type[cls] = []
-            sources.append(source)
-        elif sources[code] != source:
-            raise ValueError(f"{event_name(cls)} is published by {sources[code]} and by {source}")
-        by_type[cls].append(event)
-        order.append(code)
+    events, causes, sources = zip(*told, strict=True)
+    classes = list(map(type, events))
+    codes = {cls: code for code, cls in enumerate(dict.fromkeys(classes))}
+    by_type: list[list[Event]] = [[] for _ in codes]
+    order = bytes(map(codes.__getitem__, classes))
+    for code, event in zip(order, events, strict=True):
+        by_type[code].append(event)
     return Batch(
-        _blocks(list(by_type.values())),
+        _blocks(by_type),
         np.frombuffer(order, dtype=np.uint8),
-        causes=np.array([cause for _, cause, _ in told]),
-        sources=sources,
+        causes=np.array(causes),
+        sources=list(_publishers(zip(classes, sources, strict=True)).values()),
     )
+
+
+def _publishers(found: Iterable[tuple[type[Event], str]]) -> dict[type[Event], str]:
+    """Return who publishes each type of events, in their order."""
+    publishers: dict[type[Event], str] = {}
+    for cls, source in dict.fromkeys(found):
+        if cls in publishers:
+            both = f"{publishers[cls]} and by {source}"
+            raise ValueError(f"{event_name(cls)} is published by {both}")
+        publishers[cls] = source
+    return publishers
 
 
 def _blocks(by_type: list[list[Event]]) -> list[Block[Event]]:
     """Return a block for each type; the correlations of all are columns over the same ids."""
     ids: dict[str, int] = {}
     blocks: list[Block[Event]] = []
-    columns: list[tuple[int, str, list[int]]] = []
+    found: list[tuple[int, str, NDArray[np.int64]]] = []
     for place, events in enumerate(by_type):
-        blocks.append(Block.of(events))
+        blocks.append(Block.holding(events))
         field = events[0].correlation_field
         if field is not None:
-            names: list[str] = [getattr(event, field) for event in events]
-            columns.append((place, field, [ids.setdefault(name, len(ids)) for name in names]))
+            found.append((place, field, _codes(blocks[place], field, ids)))
     values = tuple(ids)
-    for place, field, known in columns:
-        column = DictionaryColumn(np.array(known), values)
-        blocks[place] = Block(blocks[place].cls, {**blocks[place].columns, field: column})
+    for place, field, codes in found:
+        columns = {**blocks[place].columns, field: DictionaryColumn(codes, values)}
+        blocks[place] = Block(blocks[place].cls, columns)
     return blocks
+
+
+def _codes(block: Block[Event], field: str, ids: dict[str, int]) -> NDArray[np.int64]:
+    """Return the places of a column's values among ids, to which new ones are added."""
+    column = block.columns[field]
+    if not isinstance(column, DictionaryColumn):  # all rows are of one correlation
+        column = DictionaryColumn(np.zeros(len(block), np.int32), (cast("str", column),))
+    places = [ids.setdefault(name, len(ids)) for name in column.values]
+    codes: NDArray[np.int64] = np.array(places)[column.codes]
+    return codes

@@ -104,6 +104,16 @@ class ExecutionContainer(LaneMember):
         """Whether there are working orders, so that the next bar has to be looked at."""
         return bool(self._working)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the working orders are market orders that bring no protective ones."""
+        for working in self._working.values():
+            order = working.order
+            bare = order.stop_loss is None and order.take_profit is None
+            if not bare or order.type != "market":
+                return False
+        return True
+
     def awaits(self, symbol: str) -> bool:
         """Whether an order to reach a target is still working."""
         return any(working.is_target for working in self._of(symbol))
@@ -181,11 +191,11 @@ class ExecutionContainer(LaneMember):
         self._execute(working, first.price, moment)
         return True
 
-    def fill_next_at_close(self, symbol: str, close: float) -> bool:
-        """Fill the next market order of a symbol at the close; False if there is none."""
+    def fill_next_market_order(self, symbol: str, price: float, moment: FillMoment) -> bool:
+        """Make the next fill of a symbol's market orders at a price; False if there is none."""
         for working in self._working.values():
-            if working.order.symbol == symbol and working.is_market:
-                self._execute(working, close, "close")
+            if working.is_market and working.order.symbol == symbol:
+                self._execute(working, price, moment)
                 return True
         return False
 
@@ -230,6 +240,8 @@ class ExecutionContainer(LaneMember):
     # -- one order --------------------------------------------------------------------------------
 
     def _of(self, symbol: str) -> list[WorkingOrder]:
+        if not self._working:
+            return []
         return [it for it in self._working.values() if it.order.symbol == symbol]
 
     def _execute(self, working: WorkingOrder, reference: float, moment: FillMoment) -> None:
@@ -240,8 +252,9 @@ class ExecutionContainer(LaneMember):
             self._end_without_fill(working)
             return
         side: Side = "buy" if leg.quantity > 0 else "sell"
+        units = abs(leg.quantity)
         price = self._costs.price(side, reference)
-        commission = self._costs.commission(abs(leg.quantity), price)
+        commission = self._costs.commission(units, price)
         if not leg.reduces:
             refusal = self._limits.refusal(order.symbol, leg.quantity, price, commission)
             if refusal:
@@ -251,19 +264,19 @@ class ExecutionContainer(LaneMember):
         if leg.is_last:
             del self._working[order.order_id]
         elif working.left is not None:
-            working.left -= abs(leg.quantity)
+            working.left -= units
         fill = Fill(
-            ts=self._quotes.ts,
-            symbol=order.symbol,
-            order_id=order.order_id,
-            position_id=self._account.position_id(order.symbol),
-            side=side,
-            quantity=abs(leg.quantity),
-            price=price,
-            commission=commission,
-            slippage=abs(price - reference) * abs(leg.quantity),
-            moment=moment,
-            reason=order.reason,
+            self._quotes.ts,
+            order.symbol,
+            order.order_id,
+            self._account.position_id(order.symbol),
+            side,
+            units,
+            price,
+            commission,
+            abs(price - reference) * units,
+            moment,
+            order.reason,
         )
         self.publish(fill)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -12,9 +14,9 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from admf.containers.events import Bar, Features
-from admf.containers.indicators import BAR_COLUMNS, Indicator, resolve_indicator
+from admf.containers.indicators import Indicator, resolve_indicator
 from admf.containers.market_data import MarketData
-from admf.engine.block import Block, DictionaryColumn
+from admf.engine.block import Block, Column, DictionaryColumn, LateColumn
 from admf.engine.bus import Bus
 from admf.engine.container import Container
 from admf.engine.errors import DataError
@@ -23,6 +25,9 @@ from admf.engine.tracer import EventTracer
 __all__ = ["FeatureColumns", "FeatureSpec", "FeatureStore", "FeatureWindow", "FeaturesContainer"]
 
 Outputs = tuple[NDArray[np.float64], ...]
+_Rows = slice | NDArray[np.intp]
+
+_LEAST_BYTES = 16 * 2**20
 
 
 class FeatureSpec(msgspec.Struct, frozen=True):
@@ -60,17 +65,20 @@ class FeatureStore:
     """Computes indicators over whole data sets and keeps the columns for all who ask.
 
     A column covers the data from its first bar, so that what a window sees does not depend on where
-    the window begins. Columns are kept up to a bound; beyond it those that were not asked for
-    longest go, and are computed again (to the same bits) when somebody asks. May be used from
-    several threads.
+    the window begins; see `Indicator.chunks`. Columns are kept up to a bound; beyond it those that
+    were not asked for longest go, and are computed again (to the same bits) when somebody asks. May
+    be used from several threads.
 
     Args:
         market_data: The bars.
-        max_bytes: Bound on the columns that are kept; those in use live on with their users.
+        max_bytes: Bound on the columns that are kept; those in use live on with their users. Twice
+            the bytes of the bars if not given, and at least 16 MiB.
     """
 
-    def __init__(self, market_data: MarketData, *, max_bytes: int = 256 * 2**20) -> None:
+    def __init__(self, market_data: MarketData, *, max_bytes: int | None = None) -> None:
         self.market_data = market_data
+        if max_bytes is None:
+            max_bytes = max(_LEAST_BYTES, 2 * market_data.nbytes)
         self._max_bytes = max_bytes
         self._kept: dict[tuple[str, Indicator], Outputs] = {}
         self._kept_bytes = 0
@@ -103,10 +111,17 @@ class FeatureStore:
 
     def _compute(self, symbol: str, indicator: Indicator) -> Outputs:
         bars = self.market_data.bars(symbol)
-        outputs = indicator.compute({name: getattr(bars, name) for name in BAR_COLUMNS})
-        for column in outputs:
-            column.flags.writeable = False
-        return outputs
+        with ExitStack() as stack:
+            new_column = self.market_data.new_column
+            columns = [stack.enter_context(closing(new_column())) for _ in indicator.outputs]
+            for context, start, stop in indicator.chunks(len(bars)):
+                outputs = indicator.compute(
+                    {name: getattr(bars, name)[context:stop] for name in indicator.inputs}
+                )
+                for column, output in zip(columns, outputs, strict=True):
+                    column.append(output[start - context :])
+                self.market_data.drop()
+            return tuple(column.array() for column in columns)
 
     def _take(self, key: tuple[str, Indicator]) -> Outputs | None:
         with self._lock:
@@ -163,10 +178,19 @@ class FeatureWindow:
         return column
 
 
+class _Place(NamedTuple):
+    """Where rows of a block stand among the bars of a symbol."""
+
+    symbol: str
+    rows: _Rows
+    positions: _Rows
+
+
 class FeaturesContainer(Container):
     """Publishes a block of features after each block of bars, row by row the same.
 
     A FEATURES block says that its bars are closed, so it is published even if it has no values.
+    These are put together when somebody reads them: lanes seldom do, and many lanes have many.
 
     Args:
         container_id: Id.
@@ -196,42 +220,41 @@ class FeaturesContainer(Container):
         self._store = store
         self._specs = tuple(dict.fromkeys(specs))
         self._names: tuple[str, ...] = ()
-        self._columns: dict[str, list[NDArray[np.float64]]] = {}
 
     async def on_start(self) -> None:
         """Compute the features in a thread, since whole columns take long, and wait for bars."""
         await to_thread.run_sync(self._compute)
         self.subscribe((Bar,), self._on_bars, blocks=True)
 
-    async def on_release(self) -> None:
-        """Let go of the columns."""
-        self._columns.clear()
-
     def _compute(self) -> None:
-        for symbol in self._store.market_data.symbols:
-            self._columns[symbol] = [self._store.column(symbol, spec) for spec in self._specs]
+        """Have the store compute what it can keep, so that nobody has to wait for it later."""
         self._names = tuple(spec.name for spec in self._specs)
+        for symbol in self._store.market_data.symbols:
+            for spec in self._specs:
+                self._store.column(symbol, spec)
 
     def _on_bars(self, bars: Block[Bar]) -> None:
-        columns = {
+        places: list[_Place] = []
+        if self._specs:
+            for symbol, rows in _rows_by_symbol(bars):
+                places.append(_Place(symbol, rows, self._positions(symbol, bars.ts[rows])))
+        columns: dict[str, Column] = {
             "ts": bars.ts,
             "symbol": bars.columns["symbol"],
             "names": self._names,
-            "values": self._values(bars),
+            "values": LateColumn(len(bars), partial(self._values, len(bars), places)),
         }
         self.scope.publish(Block(Features, columns), source=self.id)
 
-    def _values(self, bars: Block[Bar]) -> NDArray[np.float64]:
-        """Return float64 (n, features), one column after the other in memory."""
-        values = np.empty((len(bars), len(self._specs)), order="F")
-        if self._specs:
-            for symbol, rows in _rows_by_symbol(bars):
-                positions = self._positions(symbol, bars.ts[rows])
-                for index, column in enumerate(self._columns[symbol]):
-                    values[rows, index] = column[positions]
+    def _values(self, bars: int, places: Sequence[_Place]) -> NDArray[np.float64]:
+        """Return float64 (bars, features), one column after the other in memory."""
+        values = np.empty((bars, len(self._specs)), order="F")
+        for symbol, rows, positions in places:
+            for index, spec in enumerate(self._specs):
+                values[rows, index] = self._store.column(symbol, spec)[positions]
         return values
 
-    def _positions(self, symbol: str, ts: NDArray[np.int64]) -> slice | NDArray[np.intp]:
+    def _positions(self, symbol: str, ts: NDArray[np.int64]) -> _Rows:
         """Find bars by their time; as a slice if they follow each other, which is much faster."""
         times = self._store.market_data.bars(symbol).ts
         first = int(np.searchsorted(times, int(ts[0])))
@@ -243,7 +266,7 @@ class FeaturesContainer(Container):
         return positions
 
 
-def _rows_by_symbol(bars: Block[Bar]) -> Iterator[tuple[str, slice | NDArray[np.intp]]]:
+def _rows_by_symbol(bars: Block[Bar]) -> Iterator[tuple[str, _Rows]]:
     symbols = bars.columns["symbol"]
     if isinstance(symbols, str):
         yield symbols, slice(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, cast
 
@@ -13,9 +13,26 @@ from numpy.typing import NDArray
 
 from admf.engine.errors import ConfigError, did_you_mean
 
-__all__ = ["BAR_COLUMNS", "Indicator", "indicator_names", "resolve_indicator"]
+__all__ = ["BAR_COLUMNS", "CHUNK", "Indicator", "indicator_names", "resolve_indicator"]
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
+
+CHUNK = 262_144
+"""Bars that are computed at once, after some that lie before them: their context."""
+
+_LEAST_CONTEXT = 16_384
+_LOOKBACKS = 32
+"""Lookbacks after which recursive averages, Wilder's too, have forgotten all before, to 1e-13."""
+
+_NEED_ALL = frozenset(
+    {
+        *("ad", "adosc", "cumsum", "nvi", "obv", "pvi", "pvt", "vwap", "wad"),  # sums of all bars
+        *("maxindex", "minindex", "minmaxindex"),  # count from the first bar
+        *("sar", "sarext"),  # turn where earlier turns let them
+    }
+)
+"""Functions whose value may depend on any bar before."""
+
 _FIXED_INPUT = "prices"
 
 
@@ -35,6 +52,23 @@ class Indicator(msgspec.Struct, frozen=True):
     parameters: tuple[float, ...]
     outputs: tuple[str, ...]
     lookback: int
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether a value may depend on bars that lie further back than a chunk."""
+        return self.function in _NEED_ALL or _LOOKBACKS * self.lookback > CHUNK
+
+    def chunks(self, rows: int) -> Iterator[tuple[int, int, int]]:
+        """Yield what is to be computed one after the other: context, start and stop of each chunk.
+
+        Args:
+            rows: How many bars there are. Chunks are counted from the first one, so that a value
+                does not depend on where anybody begins to look.
+        """
+        size = max(rows, 1) if self.needs_all else CHUNK
+        context = max(_LEAST_CONTEXT, _LOOKBACKS * self.lookback)
+        for start in range(0, rows, size):
+            yield max(0, start - context), start, min(start + size, rows)
 
     def compute(
         self, columns: Mapping[str, NDArray[np.float64]]

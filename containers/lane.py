@@ -8,6 +8,7 @@ from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar, Features
 from admf.containers.execution import ExecutionContainer
 from admf.containers.lane_arrays import LaneArrays
+from admf.containers.lane_bars import LaneBars
 from admf.containers.lane_events import LaneEvents
 from admf.containers.market import Market, Quotes
 from admf.containers.portfolio import PortfolioContainer
@@ -50,6 +51,7 @@ class LaneContainer(Container):
         portfolio: Books fills and marks.
         close_at_end: Close what is open at the window's last close.
         arrays: Computes whole blocks, if the rules of the lane suit that.
+        plain_bars: Goes through steps in which only market orders work, if the rules suit that.
         pruner: Says when the lane is given up; None for never.
     """
 
@@ -66,6 +68,7 @@ class LaneContainer(Container):
         portfolio: PortfolioContainer,
         close_at_end: bool,
         arrays: LaneArrays | None = None,
+        plain_bars: LaneBars | None = None,
         pruner: Pruner | None = None,
         depends_on: Sequence[str] = (),
     ) -> None:
@@ -79,6 +82,7 @@ class LaneContainer(Container):
         self._portfolio = portfolio
         self._close_at_end = close_at_end
         self._arrays = arrays
+        self._plain_bars = plain_bars
         self._pruner = pruner
         self._bars: Block[Bar] | None = None
 
@@ -125,12 +129,24 @@ class LaneContainer(Container):
         try:
             if not self._events.direct:
                 yield from self._walk_over_bus(table, start, stop)
-            elif self._arrays is None or not self._arrays.compute(table, start, stop):
+            elif self._arrays is None:
                 yield from self._walk_directly(table, start, stop)
+            else:
+                yield from self._compute(self._arrays, table, start, stop)
         except UserCodeError:  # what the lane did before is reported all the same
             self._events.give_up()
             self._portfolio.mark(table, self._quotes.step)
             raise
+
+    def _compute(
+        self, arrays: LaneArrays, table: BarTable, start: int, stop: int
+    ) -> Iterator[None]:
+        for until in arrays.portions(start, stop):
+            if not arrays.compute(table, start, until):
+                yield from self._walk_directly(table, start, until)
+            elif until < stop:
+                yield
+            start = until
 
     # -- over the bus -----------------------------------------------------------------------------
 
@@ -159,6 +175,10 @@ class LaneContainer(Container):
 
     def _next_turn(self, table: BarTable, step: int, stop: int) -> int:
         """Go on to where something happens, let it happen, and return the step that follows."""
+        if self._plain_bars is not None:
+            reached = self._plain_bars.walk(table, step, stop)
+            if reached > step:
+                return reached
         due = min(self._execution.next_step(table, step), self._risk.next_step(table, step), stop)
         if step < due:
             last = table.first_row(due)
@@ -259,5 +279,6 @@ class LaneContainer(Container):
             yield from self._fill_at_close(symbol)
 
     def _fill_at_close(self, symbol: str) -> Iterator[None]:
-        while self._execution.fill_next_at_close(symbol, self._quotes.price(symbol)):
+        price = self._quotes.price(symbol)
+        while self._execution.fill_next_market_order(symbol, price, "close"):
             yield

@@ -7,6 +7,7 @@ it is left to the lane, which goes from event to event. The events are the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,6 +32,9 @@ __all__ = ["LaneArrays", "suits_arrays"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
+
+CHANGES_AT_ONCE = 4_096
+"""Changes of the target that are computed at once, which takes some ten milliseconds."""
 
 
 def suits_arrays(lane: LaneConfig, market: Market) -> bool:
@@ -105,6 +109,15 @@ class LaneArrays:
         self._moment: FillMoment = "close" if execution.fills_at_close else "open"
         publishers = Publishers(strategy.id, risk.id, execution.id, portfolio.id)
         self._events = ArrayEvents(self._symbol, self._moment, publishers)
+
+    def portions(self, start: int, stop: int) -> Iterator[int]:
+        """Yield the ends of the portions in which the steps are to be computed.
+
+        In none is there so much to do that the host's event loop would wait for long.
+        """
+        rows, _ = self._strategy.changes(start, stop)
+        yield from rows[CHANGES_AT_ONCE::CHANGES_AT_ONCE].tolist()
+        yield stop
 
     def compute(self, table: BarTable, start: int, stop: int) -> bool:
         """Do all that happens in the steps from ``start`` to before ``stop``, but for the marks.

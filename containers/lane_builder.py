@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -17,11 +18,11 @@ from admf.containers.execution import ExecutionContainer
 from admf.containers.features import FeatureSpec
 from admf.containers.lane import LaneContainer
 from admf.containers.lane_arrays import LaneArrays, suits_arrays
+from admf.containers.lane_bars import LaneBars
 from admf.containers.lane_events import LaneEvents
 from admf.containers.lane_log import LaneTracing, lane_log
 from admf.containers.market import Market, Quotes
-from admf.containers.market_data import MarketData
-from admf.containers.metrics.annualisation import Annualisation, infer_annualisation
+from admf.containers.metrics.annualisation import Annualisation
 from admf.containers.metrics.tracer import MetricsEventTracer, history_limit
 from admf.containers.portfolio import PortfolioContainer, parameters_shown
 from admf.containers.pruning import Pruner
@@ -29,7 +30,7 @@ from admf.containers.risk import RiskContainer
 from admf.containers.sizing import Sizer
 from admf.containers.strategies.base import ColumnarStrategy, declared_features
 from admf.containers.strategies.loading import strategy_class, user_error
-from admf.containers.strategies.parameters import make_strategy, parameters_of
+from admf.containers.strategies.parameters import AnyStrategy, make_strategy, parameters_of
 from admf.containers.strategy import (
     USER_ERRORS,
     BarStrategyContainer,
@@ -39,7 +40,7 @@ from admf.containers.strategy import (
 from admf.engine.errors import ConfigError, Problem, did_you_mean
 from admf.engine.topology import TopologyBuilder
 
-__all__ = ["WINDOW_OPTIONS", "LaneBuilder"]
+__all__ = ["WINDOW_OPTIONS", "FindStrategy", "LaneBuilder", "strategy_finder"]
 
 WINDOW_OPTIONS = tuple(
     name
@@ -47,6 +48,16 @@ WINDOW_OPTIONS = tuple(
     if name not in {"data", "lanes", "block_size", "dispatch"}
 )
 """Settings of a window that, with those of a lane and the data, the lane's results depend on."""
+
+
+FindStrategy: TypeAlias = Callable[[str], type[AnyStrategy]]
+"""Returns the class that a strategy's type names, or raises `ConfigError`."""
+
+
+def strategy_finder(builder: TopologyBuilder) -> FindStrategy:
+    """Return what finds strategies for the lanes of a window, each once."""
+    modules = builder.resources.find(UserModules) or UserModules()
+    return cache(partial(strategy_class, registry=builder.registry, search_path=modules.folder))
 
 
 class LaneBuilder:
@@ -57,6 +68,7 @@ class LaneBuilder:
         config: The window's settings.
         lane: The lane's settings.
         market: The window's market data.
+        find_strategy: See `strategy_finder`.
         pruner: Says when the lane is given up; None for never.
 
     Attributes:
@@ -74,6 +86,7 @@ class LaneBuilder:
         config: BacktestConfig,
         lane: LaneConfig,
         market: Market,
+        find_strategy: FindStrategy,
         pruner: Pruner | None = None,
     ) -> None:
         self._builder = builder
@@ -81,9 +94,7 @@ class LaneBuilder:
         self._lane = lane
         self._market = market
         self._pruner = pruner
-        modules = builder.resources.find(UserModules) or UserModules()
-        cls = strategy_class(lane.strategy.type, builder.registry, search_path=modules.folder)
-        self._strategy = make_strategy(cls, lane.strategy.params)
+        self._strategy = make_strategy(find_strategy(lane.strategy.type), lane.strategy.params)
         self.features = self._declared_features()
         self._annualisation = self._choose_annualisation()
         self._account = Account(lane.portfolio.initial_capital)
@@ -92,6 +103,11 @@ class LaneBuilder:
             self._account = Account.of(lane.carried)
             self._equity = _checked_equity(lane.carried, self._account, market)
         self._quotes = Quotes()
+
+    @property
+    def is_columnar(self) -> bool:
+        """Whether the strategy looks at no single bars."""
+        return isinstance(self._strategy, ColumnarStrategy)
 
     def add(self) -> tuple[PortfolioContainer, str]:
         """Add the lane's containers.
@@ -125,6 +141,7 @@ class LaneBuilder:
             portfolio=portfolio,
             close_at_end=lane.execution.close_at_end,
             arrays=self._arrays(strategy, risk, execution, portfolio),
+            plain_bars=self._plain_bars(events, strategy, execution),
             pruner=self._pruner,
             depends_on=[portfolio.id, *(member.id for member in members)],
         )
@@ -194,6 +211,21 @@ class LaneBuilder:
             account=account,
         )
 
+    def _plain_bars(
+        self, events: LaneEvents, strategy: StrategyContainer, execution: ExecutionContainer
+    ) -> LaneBars | None:
+        if not isinstance(strategy, BarStrategyContainer):
+            return None
+        if not suits_arrays(self._lane, self._market):
+            return None
+        return LaneBars(
+            events=events,
+            quotes=self._quotes,
+            strategy=strategy,
+            execution=execution,
+            symbol=self._market.symbols[0],
+        )
+
     def _strategy_container(self, events: LaneEvents) -> StrategyContainer:
         container_id = f"strategy_{self._lane.lane_id}"
         if isinstance(self._strategy, ColumnarStrategy):
@@ -238,7 +270,7 @@ class LaneBuilder:
 
     def _choose_annualisation(self) -> Annualisation:
         """Return what the user asked for, or what fits the data."""
-        return _annualisation(self._market.data, self._config.periods_per_year)
+        return self._market.data.annualisation_for(self._config.periods_per_year)
 
     def _bars_per_year(self) -> float:
         per_year, data = self._annualisation.periods_per_year, self._market.data
@@ -296,13 +328,6 @@ class LaneBuilder:
                 "options": {name: getattr(self._config, name) for name in WINDOW_OPTIONS},
             },
         }
-
-
-def _annualisation(data: MarketData, periods_per_year: float | None) -> Annualisation:
-    """Return what the user asked for, or what fits the data."""
-    if periods_per_year is None:
-        return data.annualisation
-    return infer_annualisation(data.ts, periods_per_year)
 
 
 def _checked_equity(carried: CarriedAccount, account: Account, market: Market) -> float:

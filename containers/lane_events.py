@@ -78,6 +78,11 @@ class LaneEvents:
         self._handlers.setdefault(cls, []).append(handler)
         self._own.append(subscription)
 
+    def end(self) -> None:
+        """Let go of the lane's containers, which hold this in turn."""
+        self._handlers.clear()
+        self._own.clear()
+
     def begin(self) -> bool:
         """Decide which way the next events take; return whether it is the direct one."""
         self.direct = self._directly and not self.scope.reaches_others(LANE_TYPES, self._own)

@@ -10,6 +10,7 @@ import numpy as np
 from admf.containers.bar_history import BarHistory
 from admf.containers.events import MARKET_EVENTS, Bar, Features
 from admf.containers.features import FeatureSpec
+from admf.containers.lane_builder import strategy_finder
 from admf.containers.live_config import LiveConfig
 from admf.containers.live_intake import BarRefused, LiveIntake
 from admf.containers.live_lane import LiveLaneBuilder
@@ -147,11 +148,12 @@ def _lanes(
     builder: TopologyBuilder, config: LiveConfig, market: LiveMarket
 ) -> list[LiveLaneBuilder | LaneReport]:
     """Return what each lane is made of, or why it cannot be made."""
+    find = strategy_finder(builder)
     lanes: list[LiveLaneBuilder | LaneReport] = []
     errors: list[ConfigError | UserCodeError] = []
     for lane in config.lanes:
         try:
-            lanes.append(LiveLaneBuilder(builder, config, lane, market))
+            lanes.append(LiveLaneBuilder(builder, config, lane, market, find))
         except (ConfigError, UserCodeError) as error:
             errors.append(error)
             lanes.append(refused_lane(lane, error))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from admf.containers.config import LaneConfig
 from admf.containers.execution import ExecutionContainer
 from admf.containers.lane_arrays import LaneArrays
-from admf.containers.lane_builder import LaneBuilder
+from admf.containers.lane_builder import FindStrategy, LaneBuilder
 from admf.containers.lane_events import LaneEvents
 from admf.containers.live_broker import Broker
 from admf.containers.live_config import LiveConfig
@@ -33,6 +33,7 @@ class LiveLaneBuilder(LaneBuilder):
         config: The window's settings.
         lane: The lane's settings.
         market: The window of the session.
+        find_strategy: See `strategy_finder`.
 
     Raises:
         ConfigError: As for `LaneBuilder`, or there is no such broker.
@@ -42,10 +43,15 @@ class LiveLaneBuilder(LaneBuilder):
     _market: LiveMarket
 
     def __init__(
-        self, builder: TopologyBuilder, config: LiveConfig, lane: LaneConfig, market: LiveMarket
+        self,
+        builder: TopologyBuilder,
+        config: LiveConfig,
+        lane: LaneConfig,
+        market: LiveMarket,
+        find_strategy: FindStrategy,
     ) -> None:
         self._broker: Broker = builder.registry.get("brokers", config.broker)
-        super().__init__(builder, config.backtest(), lane, market)
+        super().__init__(builder, config.backtest(), lane, market, find_strategy)
 
     def _choose_annualisation(self) -> Annualisation:
         per_year = self._config.periods_per_year

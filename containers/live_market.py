@@ -81,9 +81,11 @@ class LiveMarket(Market):
         """Return a symbol's bars of the session, as many as are kept."""
         return self.history.live_bars(symbol)
 
-    def feature_window(self, symbol: str) -> FeatureWindow:
-        """Return the features of these bars."""
-        return FeatureWindow(self.history, symbol, slice(-len(self.bars(symbol)), None))
+    def feature_window(self, symbol: str, first: int = 0, stop: int | None = None) -> FeatureWindow:
+        """Return the features of these bars, or of some of them."""
+        count = len(self.bars(symbol))
+        rows = slice(first - count, None if stop is None else stop - count)
+        return FeatureWindow(self.history, symbol, rows)
 
     def latest(self, symbol: str, spec: FeatureSpec) -> float:
         """Return an indicator at a symbol's latest bar, NaN while it warms up."""

@@ -21,7 +21,7 @@ from admf.containers.strategy import (
     BarStrategyContainer,
     StrategyContainer,
     call_name,
-    check_targets,
+    changes_in,
 )
 
 __all__ = [
@@ -46,11 +46,15 @@ class LiveContext(BarContext):
 
     def bars_seen(self) -> dict[str, int]:
         """Return how many bars of each symbol there were."""
-        return dict(self._next_bar)
+        seen = dict(self._first)
+        if self._table is not None:
+            for symbol in seen:
+                seen[symbol] += len(self._table.rows_of(symbol))
+        return seen
 
     def go_on(self, bars_seen: Mapping[str, int], rng: np.random.Generator) -> None:
         """Go on from where another context was."""
-        self._next_bar.update(bars_seen)
+        self._first.update(bars_seen)
         self._rng = rng
 
 
@@ -167,7 +171,7 @@ class LiveColumnarStrategy(StrategyContainer):
         bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
         try:
             targets = np.asarray(self._ask(bars, features), dtype=np.float64)
-            check_targets(targets, len(bars))
+            changes_in(targets, len(bars))  # refuses what are no targets
         except USER_ERRORS as error:
             ts = int(bars.ts[-1])
             raise user_error(error, self._strategy, symbol=symbol, ts=ts) from error

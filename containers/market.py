@@ -16,7 +16,7 @@ from admf.containers.features import FeatureStore, FeatureWindow
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.metrics.annualisation import Interval
 from admf.containers.target_changes import TargetChanges
-from admf.containers.times import days_of, iso_utc
+from admf.containers.times import iso_utc
 from admf.engine.block import Block
 
 __all__ = ["Market", "Quotes"]
@@ -52,7 +52,7 @@ class Market:
         self.symbols = data.symbols
         self.target_changes: dict[tuple[bytes, str], TargetChanges] = {}
         self._benchmark_symbol = benchmark
-        self._benchmark = None if benchmark is None else data.last_closes(benchmark)
+        self._benchmark: tuple[BarTable, NDArray[np.float64]] | None = None
         self._table: BarTable | None = None
         self._position_ids: dict[str, list[str]] = {}
         first, last = data.ts[start_step], data.ts[stop_step - 1]
@@ -85,10 +85,16 @@ class Market:
         """Return a symbol's bars in the window."""
         return self.data.bars(symbol)[slice(*self._range(symbol))]
 
-    def feature_window(self, symbol: str) -> FeatureWindow:
-        """Return the features of a symbol's bars in the window."""
-        rows = self.features.market_data.bar_range(symbol, *self._feature_steps)
-        return self.features.window(symbol, *rows)
+    def feature_window(self, symbol: str, first: int = 0, stop: int | None = None) -> FeatureWindow:
+        """Return the features of a symbol's bars in the window, or of some of these.
+
+        Args:
+            symbol: The symbol.
+            first: First bar, counted from the window's beginning.
+            stop: The bar after the last; None for all that there are.
+        """
+        start, end = self.features.market_data.bar_range(symbol, *self._feature_steps)
+        return self.features.window(symbol, start + first, end if stop is None else start + stop)
 
     def table(self, block: Block[Bar]) -> BarTable:
         """Return a published block as a table; the lanes ask for it one after the other."""
@@ -99,15 +105,20 @@ class Market:
 
     def benchmark_closes(self, table: BarTable, steps: slice) -> NDArray[np.float64] | float:
         """Return the benchmark's latest close at some steps, float64 (steps,), NaN without one."""
-        if self._benchmark is None:
+        symbol = self._benchmark_symbol
+        if symbol is None:
             return math.nan
-        first = self.start_step + table.first_step
-        return self._benchmark[first + steps.start : first + steps.stop]
+        if self._benchmark is None or self._benchmark[0] is not table:
+            first = self.start_step + table.first_step
+            closes = self.data.last_closes(symbol, first, first + table.steps)
+            self._benchmark = (table, closes)
+        return self._benchmark[1][steps]
 
     @cached_property
     def return_counts(self) -> Mapping[Interval, int]:
         """How many returns there are of marks at each step, by what a return is taken of."""
-        return {"bar": len(self.ts), "day": len(days_of(self.ts))}
+        days = self.data.days_between(self.start_step, self.stop_step)
+        return {"bar": len(self.ts), "day": len(days)}
 
     def closes_before(self, symbol: str, ts: int, count: int) -> NDArray[np.float64]:
         """Return a symbol's last ``count`` closes (or fewer) of bars before a time.
@@ -209,7 +220,8 @@ class Quotes:
     @property
     def ts(self) -> int:
         """Time of the step, ns UTC."""
-        return int(self.here.ts[self.step])
+        ts: int = self.here.ts.item(self.step)
+        return ts
 
     def price(self, symbol: str) -> float:
         """Return the latest price: this step's close or open, or else the last close before."""

@@ -9,9 +9,38 @@ from numpy.typing import NDArray
 
 from admf.containers.account import Account
 
-__all__ = ["Marks"]
+__all__ = ["AccountSteps", "Marks"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+
+class AccountSteps(NamedTuple):
+    """The account before the next step of a block, and after each of those at which it changed.
+
+    Args:
+        steps: int64 (n,), -1 and then the steps, ascending; where two are equal, the last counts.
+        cash: float64 (n,), quote currency.
+        quantities: float64 (n,) by symbol, units held, negative when short.
+    """
+
+    steps: NDArray[np.int64]
+    cash: Floats
+    quantities: dict[str, Floats]
+
+    def between(self, start: int, stop: int) -> tuple[Floats, dict[str, Floats]]:
+        """Return cash and units of each symbol at the end of each step, float64 (steps,).
+
+        Args:
+            start: First step.
+            stop: The step after the last.
+        """
+        first = int(self.steps.searchsorted(start, side="right")) - 1
+        known = slice(first, int(self.steps.searchsorted(stop)))
+        edges: NDArray[np.int64] = np.append(self.steps[known], stop)
+        edges[0] = start
+        lengths = edges[1:] - edges[:-1]
+        held = {symbol: it[known].repeat(lengths) for symbol, it in self.quantities.items()}
+        return self.cash[known].repeat(lengths), held
 
 
 class _Many(NamedTuple):
@@ -44,7 +73,8 @@ class Marks:
                 quantities.append(0.0)
         self._cash[-1] = self._account.cash
         for symbol in self._account.positions:
-            self._holdings.setdefault(symbol, [0.0] * len(self._steps))
+            if symbol not in self._holdings:
+                self._holdings[symbol] = [0.0] * len(self._steps)
         for symbol, quantities in self._holdings.items():
             quantities[-1] = self._account.quantity(symbol)
 
@@ -71,26 +101,17 @@ class Marks:
         self._steps.extend(steps.tolist())
         self._cash.extend(cash.tolist())
 
-    def take(
-        self, start: int, stop: int
-    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-        """Return cash and units of each symbol at the next steps of a block.
-
-        Args:
-            start: First step: the one after those taken before, or the first of the next block.
-            stop: The step after the last.
-        """
+    def take(self) -> AccountSteps:
+        """Return the account at the steps since those that were taken before."""
         many = self._many
-        steps = self._joined(self._steps, None if many is None else many.steps)
-        edges: NDArray[np.int64] = np.append(steps, stop).clip(start)
-        lengths = edges[1:] - edges[:-1]
-        cash = np.repeat(self._joined(self._cash, None if many is None else many.cash), lengths)
-        held: dict[str, Floats] = {}
-        for symbol, quantities in self._holdings.items():
+        quantities: dict[str, Floats] = {}
+        for symbol, single in self._holdings.items():
             between = many.quantity if many is not None and many.symbol == symbol else None
-            held[symbol] = np.repeat(self._joined(quantities, between), lengths)
+            quantities[symbol] = self._joined(single, between)
+        steps = self._joined(self._steps, None if many is None else many.steps)
+        cash = self._joined(self._cash, None if many is None else many.cash)
         self._begin()
-        return cash, held
+        return AccountSteps(steps, cash, quantities)
 
     @staticmethod
     def _joined(single: list[Any], many: NDArray[Any] | None) -> NDArray[Any]:

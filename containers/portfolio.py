@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -22,7 +23,7 @@ from admf.containers.config import (
 from admf.containers.events import Fill, PortfolioUpdate, PositionClose, PositionOpen
 from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
-from admf.containers.marks import Marks
+from admf.containers.marks import AccountSteps, Marks
 from admf.containers.metrics.history import Trade
 from admf.containers.metrics.portfolio import MetricsResult
 from admf.containers.metrics.tracer import MetricsEventTracer
@@ -34,6 +35,9 @@ from admf.engine.results import Document
 __all__ = ["OpenPosition", "PortfolioContainer", "parameters_shown"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+MARKS_AT_ONCE = 32_768
+"""Steps that are marked at once, so that what is made of them stays in the processor's cache."""
 
 
 class OpenPosition(msgspec.Struct, frozen=True):
@@ -109,7 +113,8 @@ class PortfolioContainer(LaneMember):
         self.listen(Fill, self._on_fill)
 
     async def on_release(self) -> None:
-        """Remove what left memory for the time of the window."""
+        """Remove what left memory for the time of the window, and untie the lane."""
+        self.events.end()
         self._metrics.release()
 
     @property
@@ -219,22 +224,23 @@ class PortfolioContainer(LaneMember):
 
     def _closed(self, position: Position, fill: Fill) -> PositionClose:
         mae, mfe, bars_held = self._excursions(position, fill)
+        pnl = position.pnl
         return PositionClose(
-            ts=fill.ts,
-            symbol=fill.symbol,
-            position_id=position.position_id,
-            side=position.side,
-            quantity=position.entered,
-            entry_ts=position.entry_ts,
-            entry_price=position.entry_price,
-            exit_price=position.exit_price,
-            pnl=position.pnl,
-            return_fraction=position.pnl / position.entry_value,
-            commission=position.commission,
-            bars_held=bars_held,
-            mae=mae,
-            mfe=mfe,
-            exit_reason=fill.reason,
+            fill.ts,
+            fill.symbol,
+            position.position_id,
+            position.side,
+            position.entered,
+            position.entry_ts,
+            position.entry_price,
+            position.exit_price,
+            pnl,
+            pnl / position.entry_value,
+            position.commission,
+            bars_held,
+            mae,
+            mfe,
+            fill.reason,
         )
 
     def _excursions(self, position: Position, fill: Fill) -> tuple[float, float, int]:
@@ -244,27 +250,35 @@ class PortfolioContainer(LaneMember):
         at its close, and the exit bar's if the exit was at its close. The exit price always counts.
         Of a position that was carried from before the data, all bars up to the exit count.
         """
-        bars = self._market.data.bars(fill.symbol)
-        times = (position.entry_ts, fill.ts)  # at the window's end, the last bar may lie before
-        entry_bar, exit_bar = (np.searchsorted(bars.ts, times, side="right") - 1).tolist()
+        bars, low, high = self._market.data.bars(fill.symbol), fill.price, fill.price
+        entry_bar = int(bars.ts.searchsorted(position.entry_ts, "right")) - 1
+        exit_bar = int(bars.ts.searchsorted(fill.ts, "right")) - 1  # the window may end without one
         start = max(entry_bar + (position.entry_moment == "close"), 0)
         stop = exit_bar + (fill.moment == "close")
-        low = float(bars.low[start:stop].min(initial=fill.price))
-        high = float(bars.high[start:stop].max(initial=fill.price))
-        down, up = low / position.entry_price - 1, high / position.entry_price - 1
+        if start < stop:  # it takes half the time to find where the extremes are
+            lows, highs = bars.low[start:stop], bars.high[start:stop]
+            low = min(low, lows.item(lows.argmin()))
+            high = max(high, highs.item(highs.argmax()))
+        entry_price = position.entry_price
+        down, up = low / entry_price - 1, high / entry_price - 1
         mae, mfe = (down, up) if position.direction > 0 else (-up, -down)
         return min(mae, 0.0), max(mfe, 0.0), exit_bar - entry_bar
 
     def mark(self, table: BarTable, stop: int) -> None:
-        """Publish the value at the close of the steps of a block before ``stop``, as one block.
+        """Publish the value at the close of the steps of a block before ``stop``, as blocks.
 
         What has been marked is not marked again.
         """
-        rows = slice(self._marked - table.first_step, stop)
-        if rows.start >= stop:
+        start = self._marked - table.first_step
+        if start >= stop:
             return
         self._marked = table.first_step + stop
-        cash, holdings = self._marks.take(rows.start, stop)
+        steps = self._marks.take()
+        for first in range(start, stop, MARKS_AT_ONCE):
+            self._mark(table, slice(first, min(first + MARKS_AT_ONCE, stop)), steps)
+
+    def _mark(self, table: BarTable, rows: slice, steps: AccountSteps) -> None:
+        cash, holdings = steps.between(rows.start, rows.stop)
         held = [symbol for symbol in self._market.symbols if symbol in holdings]
         values = [_value(holdings[symbol], table.closes(symbol)[rows]) for symbol in held]
         equity = sum(values, cash)  # always in this order
@@ -279,7 +293,8 @@ class PortfolioContainer(LaneMember):
         self.events.publish_block(Block(PortfolioUpdate, columns), self.id)
 
     def results(self) -> Document:
-        """Return metrics, trades, open positions and the equity curve of the lane."""
+        """Return what the lane came to: metrics, trades, open positions, the equity curve."""
+        self._metrics.conclude()
         found = self._metrics.results()
         body: dict[str, object] = {
             "role": self.role,
@@ -319,10 +334,9 @@ class PortfolioContainer(LaneMember):
 
 def _value(quantity: Floats, close: Floats) -> Floats:
     """Return what is held is worth; nothing held is worth nothing even before the first close."""
-    value = quantity * close
-    unknown = np.isnan(value)
-    if unknown.any():
-        value[unknown & (quantity == 0.0)] = 0.0
+    value = np.multiply(quantity, close)
+    if math.isnan(value[0]):  # after the first close, there is one for each step
+        value[np.isnan(value) & (quantity == 0.0)] = 0.0
     return value
 
 

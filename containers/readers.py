@@ -9,9 +9,13 @@ import numpy as np
 
 from admf.containers.bar_checks import checked_bars
 from admf.containers.config import DataConfig
+from admf.containers.long_bars import long_bars
+from admf.containers.long_tables import LongTable
 from admf.containers.market_data import Bars, MarketData
 from admf.containers.resampling import Timeframe, infer_timeframe, resample
+from admf.containers.scratch import Scratch
 from admf.containers.sources import symbol_tables
+from admf.containers.tables import Table
 from admf.containers.times import iso_utc
 from admf.containers.timestamps import parse_bound
 from admf.containers.zones import check_timezone, day_starts, local_days
@@ -56,15 +60,39 @@ def load_market_data(
     if len(set(symbols)) < len(symbols):
         raise ConfigError([Problem("names a symbol more than once", field="data.symbols")])
     cut = _cut(config)
-    bars: list[Bars] = []
-    timeframe = cut.timeframe
-    for symbol, table in symbol_tables(config, frames, symbols):
-        source = checked_bars(symbol, table, cut.timezone)
-        bars.append(_resampled(_in_range(source, cut, table.source), source, cut, table.source))
-        timeframe = timeframe or infer_timeframe(source.ts)
+    scratch = Scratch()
+    found = [
+        _read(symbol, table, cut, scratch)
+        for symbol, table in symbol_tables(config, frames, symbols)
+    ]
+    bars = [it.bars for it in found]
+    timeframes = (cut.timeframe, *(it.timeframe for it in found))
+    timeframe = next(filter(None, timeframes), None)
     traded = len(config.symbols)
-    name = str(timeframe) if timeframe else None
-    return MarketData(bars[:traded], extras=bars[traded:], timeframe=name)
+    return MarketData(
+        bars[:traded],
+        extras=bars[traded:],
+        timeframe=str(timeframe) if timeframe else None,
+        scratch=scratch if scratch.in_use else None,
+    )
+
+
+class _Read(NamedTuple):
+    """The bars of a symbol, and the size of those of its source."""
+
+    bars: Bars
+    timeframe: Timeframe | None
+
+
+def _read(symbol: str, table: Table | LongTable, cut: _Cut, scratch: Scratch) -> _Read:
+    if isinstance(table, LongTable):
+        long = None if cut.timeframe else long_bars(table, cut.timezone, scratch)
+        if long is not None:
+            return _Read(_in_range(long.bars, cut, table.source), long.timeframe)
+        table = table.whole()
+    source = checked_bars(symbol, table, cut.timezone)
+    bars = _resampled(_in_range(source, cut, table.source), source, cut, table.source)
+    return _Read(bars, infer_timeframe(source.ts))
 
 
 def _cut(config: DataConfig) -> _Cut:

@@ -14,7 +14,7 @@ from admf.containers.times import DAY_NS, SECOND_NS
 from admf.containers.zones import day_starts, local_days
 from admf.engine.errors import ConfigError, Problem
 
-__all__ = ["Timeframe", "infer_timeframe", "resample"]
+__all__ = ["Timeframe", "infer_timeframe", "resample", "timeframe_of"]
 
 IntArray: TypeAlias = NDArray[np.int64]
 Unit: TypeAlias = Literal["s", "m", "h", "d", "w", "mo"]
@@ -80,9 +80,17 @@ def infer_timeframe(ts: IntArray) -> Timeframe | None:
     Returns:
         None if there are fewer than four bars or the distance is no whole number of seconds.
     """
-    if len(ts) < _FEWEST_BARS:
+    return timeframe_of(None if len(ts) < _FEWEST_BARS else int(np.median(np.diff(ts))))
+
+
+def timeframe_of(spacing: int | None) -> Timeframe | None:
+    """Return the timeframe that a median distance of bars, in nanoseconds, stands for.
+
+    Returns:
+        None if the distance is not known, or is no whole number of seconds.
+    """
+    if spacing is None:
         return None
-    spacing = int(np.median(np.diff(ts)))
     if 28 * DAY_NS <= spacing <= 31 * DAY_NS:
         return Timeframe(1, "mo")
     units = cast("tuple[Unit, ...]", ("w", "d", "h", "m", "s"))

@@ -72,6 +72,8 @@ class RiskContainer(LaneMember):
     ) -> None:
         super().__init__(container_id, "risk", config, events=events, depends_on=depends_on)
         self._rules = config
+        levels = (config.stop_loss_pct, config.take_profit_pct, config.trailing_stop_pct)
+        self._guards = any(level is not None for level in levels)
         self._account = account
         self._quotes = quotes
         self._order_id = 0
@@ -119,10 +121,12 @@ class RiskContainer(LaneMember):
             return "max_position"
         if self._rules.max_leverage is None:
             return ""
-        equity = self._account.equity(lambda name: self._price(name, symbol, price)) - commission
-        others = self._account.exposure(
-            lambda name: 0.0 if name == symbol else self._quotes.price(name)
-        )
+        equity, others = self._account.cash - commission, 0.0
+        if self._account.positions:
+            equity = self._account.equity(lambda it: self._price(it, symbol, price)) - commission
+            others = self._account.exposure(
+                lambda name: 0.0 if name == symbol else self._quotes.price(name)
+            )
         within = others + held * price <= self._rules.max_leverage * equity * (1 + _TOLERANCE)
         return "" if within else "max_leverage"
 
@@ -232,7 +236,8 @@ class RiskContainer(LaneMember):
         stop = target = None
         if order is not None and order.order_id == opened.order_id:
             stop, target = order.stop_loss, order.take_profit
-        self._guard(opened.symbol, opened.side, opened.price, opened.price, stop, target)
+        if self._guards or stop is not None or target is not None:
+            self._guard(opened.symbol, opened.side, opened.price, opened.price, stop, target)
 
     def _guard(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from admf.containers.config import DataConfig
+from admf.containers.long_tables import LongTable, long_tables
 from admf.containers.tables import Table, file_tables, frame_tables, listed
 from admf.engine.errors import ConfigError, DataError, Problem, did_you_mean
 
@@ -21,7 +22,7 @@ _SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 
 def symbol_tables(
     config: DataConfig, frames: Mapping[str, Any] | None, symbols: Sequence[str]
-) -> Iterator[tuple[str, Table]]:
+) -> Iterator[tuple[str, Table | LongTable]]:
     """Yield each symbol with its unchecked bars, in the order that is asked for.
 
     Args:
@@ -55,17 +56,21 @@ def _of_frames(frames: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[tu
         yield from frame_tables(frames[symbol], symbol).items()
 
 
-def _of_path(path: Path, symbols: Sequence[str]) -> Iterator[tuple[str, Table]]:
+def _of_path(path: Path, symbols: Sequence[str]) -> Iterator[tuple[str, Table | LongTable]]:
     try:
         if path.is_dir():
             for symbol in symbols:
-                yield from file_tables(_file_in(path, symbol), (symbol,)).items()
+                yield from _of_file(_file_in(path, symbol), (symbol,))
         elif path.exists():
-            yield from file_tables(path, symbols).items()
+            yield from _of_file(path, symbols)
         else:
             raise _missing(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _of_file(path: Path, symbols: Sequence[str]) -> Iterator[tuple[str, Table | LongTable]]:
+    yield from long_tables(path, symbols).items() or file_tables(path, symbols).items()
 
 
 def _file_in(folder: Path, symbol: str) -> Path:

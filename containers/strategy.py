@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 
 from admf.containers.bar_table import BarTable
 from admf.containers.context import BarContext
-from admf.containers.events import Bar, Signal
+from admf.containers.events import Signal
 from admf.containers.lane_events import LaneEvents, LaneMember
 from admf.containers.market import Market, Quotes
-from admf.containers.strategies.base import BarStrategy, ColumnarStrategy
+from admf.containers.market_data import Bars
+from admf.containers.strategies.base import (
+    BarStrategy,
+    ColumnarStrategy,
+    Targets,
+    targets_by_piece,
+)
 from admf.containers.strategies.loading import user_error
 from admf.containers.target_changes import ChangesByBlock, TargetChanges
 from admf.engine.cancellation import CATCHABLE
@@ -26,12 +32,15 @@ __all__ = [
     "ColumnarStrategyContainer",
     "StrategyContainer",
     "call_name",
-    "check_targets",
+    "changes_in",
 ]
 
 USER_ERRORS: tuple[type[BaseException], ...] = (*CATCHABLE, SystemExit)
 """What ends the lane of a strategy that raises it, and nothing but that lane."""
 
+
+PIECE = 262_144
+"""Bars that a strategy which goes by pieces sees at once."""
 
 BARS_PER_LOOK = 16
 """Bars that a strategy sees between two looks at the clock."""
@@ -115,7 +124,6 @@ class BarStrategyContainer(StrategyContainer):
         self._call(strategy)
         self._context = context
         self._quotes = quotes
-        self._bars: list[Bar] = []
 
     def _call(self, strategy: BarStrategy) -> None:
         """Have this strategy called from now on."""
@@ -123,8 +131,8 @@ class BarStrategyContainer(StrategyContainer):
         self._on_bar = self.scope.timed(strategy.on_bar, call_name(self.id, strategy, "on_bar"))
 
     def begin(self, table: BarTable) -> None:
-        """Have the block's bars made into single events, once for all lanes."""
-        self._bars = table.bars
+        """Go on to the block."""
+        self._context.begin(table)
 
     def next_step(self, table: BarTable, step: int) -> int:  # noqa: ARG002 - every bar is seen
         """Return ``step``: every bar is seen."""
@@ -137,30 +145,37 @@ class BarStrategyContainer(StrategyContainer):
 
     def act_within(self, table: BarTable, start: int, stop: int) -> int:
         """Call the strategy with one bar after the other, until it acts."""
-        context, bars, on_bar = self._context, self._bars, self._on_bar
-        steps, quotes, look_at = table.steps_of_rows, self._quotes, start + BARS_PER_LOOK - 1
-        quotes.move_to(table, quotes.step, closed=True)
-        row = start
+        context, row, look_at = self._context, start, start + BARS_PER_LOOK - 1
+        on_bar, several = self._on_bar, bool(table.places)
+        self._quotes.move_to(table, self._quotes.step, closed=True)
+        context.acted = False
         try:
-            for row in range(start, stop):
-                bar = bars[row]
-                quotes.step = steps[row]
-                context.move_to(bar)
-                on_bar(bar, context)
-                if context.acted:
-                    return row
-                if row == look_at:
-                    if self.scope.must_rest:
+            while start < stop:
+                first, bars = table.bars_around(start)
+                end = min(first + len(bars), stop)
+                for row in range(start, end):
+                    context.bar = bar = bars[row - first]
+                    context.place = row
+                    if several:
+                        context.move_to(row)
+                    on_bar(bar, context)
+                    if context.acted:
                         return row
-                    look_at += BARS_PER_LOOK
+                    if row == look_at:
+                        if self.scope.must_rest:
+                            return row
+                        look_at += BARS_PER_LOOK
+                start = end
         except USER_ERRORS as error:
-            bar = bars[row]
+            bar, self._quotes.step = context.bar, table.steps_of_rows[row]
             raise user_error(error, self._strategy, symbol=bar.symbol, ts=bar.ts) from error
         return stop
 
 
 class ColumnarStrategyContainer(StrategyContainer):
     """Asks for the targets of the whole window once, and publishes their changes.
+
+    A strategy that goes by pieces is asked for one piece after the other.
 
     Lanes of a window whose strategies are configured alike share the changes: the first one asks.
 
@@ -264,15 +279,26 @@ class ColumnarStrategyContainer(StrategyContainer):
         return shared[key]
 
     def _find_changes(self, symbol: str) -> TargetChanges:
-        bars, features = self._market.bars(symbol), self._market.feature_window(symbol)
+        bars = self._market.bars(symbol)
         if not len(bars):
             return TargetChanges.of(np.empty(0))
         try:
-            targets = np.asarray(self._ask(bars, features), dtype=np.float64)
-            check_targets(targets, len(bars))
+            targets = targets_by_piece(self._strategy)
+            if targets is None:
+                return self._changes_in(bars, 0, self._ask)
+            starts = range(0, len(bars), PIECE)
+            pieces = [self._changes_in(bars[at : at + PIECE], at, targets) for at in starts]
         except USER_ERRORS as error:
             raise user_error(error, self._strategy, symbol=symbol) from error
-        return TargetChanges.of(targets)
+        return pieces[0] if len(pieces) == 1 else TargetChanges.joined(pieces)
+
+    def _changes_in(self, piece: Bars, first: int, targets: Targets) -> TargetChanges:
+        """Return the changes in a piece of the window that begins at its bar ``first``."""
+        features = self._market.feature_window(piece.symbol, first, first + len(piece))
+        found = np.asarray(targets(piece, features), dtype=np.float64)
+        changes = changes_in(found, len(piece))
+        self._market.data.drop()
+        return changes.later(first)
 
 
 def call_name(container_id: str, strategy: BarStrategy | ColumnarStrategy, method: str) -> str:
@@ -288,9 +314,15 @@ class _Due(NamedTuple):
     targets: dict[int, float]
 
 
-def check_targets(targets: NDArray[np.float64], bars: int) -> None:
-    """Refuse targets that are not one for each bar, or infinite."""
+def changes_in(targets: NDArray[np.float64], bars: int) -> TargetChanges:
+    """Return the changes in the targets of so many bars.
+
+    Raises:
+        ValueError: There is not one for each bar, or one is infinite.
+    """
     if targets.shape != (bars,):
         raise ValueError(f"targets must have shape ({bars},), one per bar, got {targets.shape}")
-    if np.isinf(targets).any():
+    changes = TargetChanges.of(targets)
+    if np.isinf(changes.values).any():
         raise ValueError("targets must be finite, or NaN to keep the last one")
+    return changes

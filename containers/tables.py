@@ -15,7 +15,17 @@ from admf.engine.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Table", "file_tables", "frame_tables", "listed"]
+__all__ = [
+    "Table",
+    "bar_columns",
+    "file_tables",
+    "frame_tables",
+    "is_parquet",
+    "listed",
+    "rows_in",
+    "time_column",
+    "without_blank_rows",
+]
 
 Places: TypeAlias = Callable[[Sequence[int]], list[str]]
 
@@ -34,12 +44,14 @@ class Table(NamedTuple):
             ``high``, ``low``, ``close``, and ``volume`` where the source has it.
         time: Name of the time column.
         places: Says where rows of the source stand, e.g. ``GOOG.csv:17``.
+        ends: First and last time of the source, if the table is a piece of it.
     """
 
     source: str
     frame: pl.DataFrame
     time: str
     places: Places
+    ends: pl.Series | None = None
 
 
 def file_tables(path: Path, symbols: Sequence[str]) -> dict[str, Table]:
@@ -53,15 +65,14 @@ def file_tables(path: Path, symbols: Sequence[str]) -> dict[str, Table]:
     """
     import polars as pl
 
-    is_parquet = path.suffix.lower() in {".parquet", ".pq"}
     try:
-        if is_parquet:
-            return _tables(pl.scan_parquet(path), str(path), symbols, partial(_rows_in, str(path)))
+        if is_parquet(path):
+            return _tables(pl.scan_parquet(path), str(path), symbols, partial(rows_in, str(path)))
         check_is_text(path)
         text = pl.scan_csv(path, infer_schema=False)
         return _tables(text, str(path), symbols, partial(_lines_in, path))
     except (pl.exceptions.PolarsError, OSError) as error:
-        if is_parquet:
+        if is_parquet(path):
             raise DataError(f"{path}: cannot be read: {_first_line(error)}") from error
         raise unreadable(path, error) from error
 
@@ -78,9 +89,14 @@ def frame_tables(frame: object, symbol: str) -> dict[str, Table]:
 
     source = f"frame of {symbol}"
     try:
-        return _tables(_lazy(frame, source), source, (symbol,), partial(_rows_in, source))
+        return _tables(_lazy(frame, source), source, (symbol,), partial(rows_in, source))
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{source}: cannot be read: {_first_line(error)}") from error
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet by its name."""
+    return path.suffix.lower() in {".parquet", ".pq"}
 
 
 def listed(names: Iterable[str]) -> str:
@@ -95,15 +111,14 @@ def _tables(
 ) -> dict[str, Table]:
     import polars as pl
 
-    columns = _columns(source_frame.collect_schema().names(), source)
-    time = next(name for name in columns if name in _TIME_COLUMNS)
+    columns = bar_columns(source_frame.collect_schema().names(), source)
+    time = time_column(columns)
     rows = source_frame.select(pl.col(old).alias(new) for new, old in columns.items())
     rows = rows.with_row_index("row")
     if "symbol" in columns:
         frames = _by_symbol(rows, source, symbols)
     elif len(symbols) == 1:
-        is_blank = pl.all_horizontal(pl.exclude("row").is_null())
-        frames = {symbols[0]: rows.filter(~is_blank).collect()}
+        frames = {symbols[0]: without_blank_rows(rows).collect()}
     else:
         raise DataError(
             f"{source}: has no column 'symbol', which it needs to hold {listed(symbols)}; "
@@ -131,8 +146,24 @@ def _by_symbol(rows: pl.LazyFrame, source: str, symbols: Sequence[str]) -> dict[
     return {symbol: frames[symbol] for symbol in symbols}
 
 
-def _columns(names: Sequence[str], source: str) -> dict[str, str]:
-    """Return the columns of bars, lower case, with their names in the source."""
+def without_blank_rows(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the rows of a source that hold anything besides their number ``row``."""
+    import polars as pl
+
+    return rows.filter(~pl.all_horizontal(pl.exclude("row").is_null()))
+
+
+def time_column(columns: Iterable[str]) -> str:
+    """Return which of the columns of bars has their times."""
+    return next(name for name in columns if name in _TIME_COLUMNS)
+
+
+def bar_columns(names: Sequence[str], source: str) -> dict[str, str]:
+    """Return the columns of bars, lower case, with their names in the source.
+
+    Raises:
+        DataError: One is missing, or there twice.
+    """
     # polars renames the second of two equal columns of a CSV file
     plain = {name: re.sub(r"_duplicated_\d+$", "", name).strip().lower() for name in names}
     count = Counter(plain.values())
@@ -190,7 +221,8 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _rows_in(source: str, rows: Sequence[int]) -> list[str]:
+def rows_in(source: str, rows: Sequence[int]) -> list[str]:
+    """Say where rows of a source stand that has no lines."""
     return [f"{source}, row {row}" for row in rows]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from admf.containers.strategies.exposure import first_known
 
 __all__ = ["ChangesByBlock", "TargetChanges"]
 
@@ -26,21 +25,41 @@ class TargetChanges(NamedTuple):
     @classmethod
     def of(cls, targets: NDArray[np.float64]) -> TargetChanges:
         """Find them in the target of each bar, float64 (bars,), NaN where the last one stays."""
-        first = first_known(targets)
-        if first >= 0:
-            values, bars = targets[first:], None
-        else:
-            bars = np.flatnonzero(~np.isnan(targets))
-            values, first = targets[bars], 0
-        changed = np.flatnonzero(values[1:] != values[:-1]) + 1
-        if len(values):
-            changed = np.concatenate(([0], changed))
-        return cls(changed + first if bars is None else bars[changed], values[changed])
+        bars = _changed(targets)
+        values = targets[bars]
+        unknown = np.isnan(values)
+        count = int(np.count_nonzero(unknown))
+        if unknown[count:].any() or (count and bars[count - 1] != count - 1):  # not only before all
+            known = np.flatnonzero(~np.isnan(targets))
+            bars = known[_changed(targets[known])]
+            return cls(bars, targets[bars])
+        return cls(bars[count:], values[count:])
+
+    @classmethod
+    def joined(cls, pieces: Iterable[TargetChanges]) -> TargetChanges:
+        """Join those of consecutive pieces, whose bars all count from the window's beginning."""
+        bars, values = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
+        kept = np.ones(len(values), dtype=np.bool_)
+        kept[1:] = values[1:] != values[:-1]
+        return cls(bars[kept], values[kept])
+
+    def later(self, bars: int) -> TargetChanges:
+        """Return them so many bars later."""
+        return TargetChanges(self.bars + bars, self.values)
 
     def after(self, target: float) -> TargetChanges:
         """Return those that are changes after a target; NaN if that is not known."""
         repeats = len(self.values) > 0 and self.values[0] == target
         return TargetChanges(self.bars[1:], self.values[1:]) if repeats else self
+
+
+def _changed(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the places of the first value and of those that differ from the one before."""
+    changed = (values[1:] != values[:-1]).nonzero()[0]
+    places = np.empty(len(changed) + bool(len(values)), dtype=np.int64)
+    places[:1] = 0
+    np.add(changed, 1, out=places[1:])
+    return places
 
 
 class ChangesByBlock:

@@ -48,17 +48,21 @@ class _Moments(NamedTuple):
     aware: BoolArray
 
 
-def parse_times(column: pl.Series, timezone: str) -> tuple[IntArray, list[Fault]]:
+def parse_times(
+    column: pl.Series, timezone: str, ends: pl.Series | None = None
+) -> tuple[IntArray, list[Fault]]:
     """Read a column of times.
 
     Args:
         column: Text, dates, datetimes or numbers, named as in its source.
         timezone: IANA name of the zone of times that have no offset.
+        ends: The least and the largest time of the source, if the column is a piece of it: what
+            numbers mean depends on these.
 
     Returns:
         int64 (n,), nanoseconds UTC, of use only if there are no faults; and the faults.
     """
-    moments = _moments(column)
+    moments = _moments(column) if ends is None else _within(column, ends)
     if not moments.read.all():
         rows = np.flatnonzero(~moments.read)
         return moments.ns, [Fault(column.name, rows, lambda row: _unread(column[row]))]
@@ -100,6 +104,14 @@ def parse_bound(text: str, timezone: str, field: str) -> tuple[int, bool]:
     if not exists[0]:
         raise ConfigError([Problem(_skipped(text, timezone), field=field)])
     return int(ts[0]), parts["hour"][0] is None
+
+
+def _within(column: pl.Series, ends: pl.Series) -> _Moments:
+    """Read a piece of a column as the whole is read."""
+    import polars as pl
+
+    found, rows = _moments(pl.concat([column, ends])), slice(len(column))
+    return _Moments(found.ns[rows], found.read[rows], found.aware[rows])
 
 
 def _moments(column: pl.Series) -> _Moments:

@@ -49,6 +49,14 @@ class Correlations(NamedTuple):
         return [it for it in known if isinstance(it, str) and it in closed]
 
 
+class _Ids(NamedTuple):
+    """The events of a class that has a correlation, and their ids."""
+
+    block: Block[Any]
+    codes: NDArray[np.integer[Any]]
+    number: int
+
+
 class _Part(NamedTuple):
     """The events of a class that has a correlation: their ids, and their places in the batch."""
 
@@ -63,7 +71,7 @@ def correlations_of(batch: Batch) -> Correlations | None:
     Returns:
         None if they are not, or if an event follows the one that closes its correlation.
     """
-    parts: list[_Part] = []
+    found: list[_Ids] = []
     ids: tuple[str, ...] | None = None
     for code, block in enumerate(batch.blocks):
         if block.cls.correlation_field is None:
@@ -74,10 +82,37 @@ def correlations_of(batch: Batch) -> Correlations | None:
         ):
             return None
         ids = column.values
-        parts.append(_Part(block, column.codes, (batch.order == code).nonzero()[0]))
+        found.append(_Ids(block, column.codes, code))
     if ids is None:
         return Correlations((), 0, int, np.zeros(0, dtype=np.bool_), ())
-    return _sorted_out(parts, ids)
+    closed = _closed(found, ids) if batch.in_turn else None
+    if closed is None or not closed[:-1].all():
+        return _sorted_out(_with_places(found, batch), ids)
+    staying = () if closed[-1] else _staying(_with_places(found, batch), closed)
+    return Correlations(ids, _most_events(found), _one, closed, staying)
+
+
+def _with_places(found: list[_Ids], batch: Batch) -> list[_Part]:
+    order = batch.order
+    return [_Part(block, codes, (order == code).nonzero()[0]) for block, codes, code in found]
+
+
+def _one() -> int:
+    """Return how many correlations are open at once if one is closed before the next begins."""
+    return 1
+
+
+def _closed(found: list[_Ids], ids: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Return which of the ids have an event that closes, bool (ids,)."""
+    closed = np.zeros(len(ids), dtype=np.bool_)
+    for block, codes, _ in found:
+        if block.cls.closes:
+            closed[codes] = True
+    return closed
+
+
+def _most_events(found: list[_Ids]) -> int:
+    return int(np.bincount(np.concatenate([codes for _, codes, _ in found])).max())
 
 
 def _sorted_out(parts: list[_Part], ids: tuple[str, ...]) -> Correlations | None:

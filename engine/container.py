@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from admf.engine.bus import Bus, EventTypes
@@ -36,6 +37,9 @@ Restarter: TypeAlias = "Callable[[Container, DeadLetter], OnError]"
 
 _S = ContainerState
 _IN_SERVICE = frozenset([_S.RUNNING, _S.DEGRADED, _S.PAUSED])
+
+_HELD = frozenset({_S.CREATED, _S.STARTING, _S.PAUSED})
+"""States in which a source publishes nothing."""
 
 
 class Container:
@@ -89,7 +93,7 @@ class Container:
         self.restarter: Restarter | None = None
         self._state = _S.CREATED
         self._ran = False
-        self._resumed = anyio.Event()
+        self._resumed: anyio.Event | None = None  # made when somebody waits: there are many of us
         self._subscriptions: list[Subscription] = []
         self._traced = False
         self._held = False
@@ -193,9 +197,9 @@ class Container:
                 self.fail(error)
             raise
         self._ran = True
-        self._resumed.set()
         if self.failures:
             self._move(_S.DEGRADED)
+        self._let_go_on()
 
     def enter(self, instead_of: Container | None = None) -> None:
         """Take in events from now on, after a start that was ``held``; for `Bus.between` alone.
@@ -216,7 +220,6 @@ class Container:
 
         What its mailboxes hold it still handles.
         """
-        self._resumed = anyio.Event()
         self.scope.exchange(self._subscriptions, (), detach=self.tracer)
         self._traced = False
         self.last_seq = self.scope.next_seq - 1
@@ -233,7 +236,6 @@ class Container:
             StateError: The container is neither RUNNING nor DEGRADED.
         """
         self._move(_S.PAUSED)
-        self._resumed = anyio.Event()
 
     async def resume(self) -> None:
         """Let a paused source go on.
@@ -242,10 +244,15 @@ class Container:
             StateError: The container is not PAUSED.
         """
         self._move(_S.DEGRADED if self.failures else _S.RUNNING)
-        self._resumed.set()
+        self._let_go_on()
 
     async def until_resumed(self) -> None:
         """Return at once, or when a pause is over; sources await it between two publications."""
+        has_left = self.in_service and self.last_seq is not None
+        if self._state not in _HELD and not has_left:
+            await anyio.lowlevel.checkpoint()
+            return
+        self._resumed = self._resumed or anyio.Event()
         await self._resumed.wait()
 
     async def stop(self) -> None:
@@ -311,7 +318,7 @@ class Container:
             return
         self._move(_S.FAILED)
         self.error = error
-        self._resumed.set()
+        self._let_go_on()
 
     def note_failure(self) -> None:
         """Count a failure that it survives; a container that runs is DEGRADED from now on."""
@@ -376,10 +383,16 @@ class Container:
         if self._state is not target:
             self._move(target)
 
+    def _let_go_on(self) -> None:
+        """End the wait of `until_resumed`."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
     def _stop_intake(self) -> None:
         if self._state is not _S.FAILED:
             self._reach(_S.STOPPING)
-        self._resumed.set()
+        self._let_go_on()
 
     async def _stop(self) -> None:
         self._stop_intake()

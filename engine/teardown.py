@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Literal, TypeAlias
 
 import anyio
@@ -48,9 +49,13 @@ class _Attempt:
 
     __slots__ = ("done", "error")
 
-    def __init__(self) -> None:
-        self.done = False
+    def __init__(self, *, done: bool = False) -> None:
+        self.done = done
         self.error: Exception | None = None
+
+
+_DONE = _Attempt(done=True)
+"""Stands for all that were over at once and did not fail: there are many of them."""
 
 
 class Teardown:
@@ -64,7 +69,7 @@ class Teardown:
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self._attempts: dict[tuple[Step, str], _Attempt] = {}
+        self._attempts: dict[Step, dict[str, _Attempt]] = {}
         self._overruns: Counter[Step] = Counter()
         self._longest = math.inf
         self._limits: set[anyio.CancelScope] = set()
@@ -99,14 +104,16 @@ class Teardown:
 
     def attempt_now(self, step: Step, subject: str, work: Callable[[], None]) -> None:
         """Do one step that takes no time for one subject, and note what it raises."""
-        attempt = self._plan(step, subject)
-        if attempt.done:
+        attempts = self._attempts.setdefault(step, {})
+        known = attempts.get(subject)
+        if known is not None and known.done:
             return
+        attempts[subject] = _DONE
         try:
             work()
         except Exception as error:  # noqa: BLE001 - it is noted
-            attempt.error = _noted(error, step, subject)
-        attempt.done = True
+            failed = attempts[subject] = _Attempt(done=True)
+            failed.error = _noted(error, step, subject)
 
     async def attempt_all(self, step: Step, works: Mapping[str, Work], *, at_once: int) -> None:
         """Do one step for several subjects, ``at_once`` of them side by side."""
@@ -122,19 +129,25 @@ class Teardown:
                 for _ in range(at_once):
                     group.start_soon(attempt_some, left)
 
+    def forget_successes(self) -> None:
+        """Let go of what went well, once that step is over for all."""
+        for step, attempts in self._attempts.items():
+            failed = {subject: it for subject, it in attempts.items() if it.error is not None}
+            self._attempts[step] = failed
+
     def error(self, step: Step, subject: str) -> Exception | None:
         """Return what went wrong in a step for a subject, if anything did."""
-        attempt = self._attempts.get((step, subject))
+        attempt = self._attempts.get(step, {}).get(subject)
         return None if attempt is None else attempt.error
 
     @property
     def errors(self) -> list[Exception]:
-        """What went wrong, in the order in which the steps were planned."""
-        attempts = self._attempts.values()
+        """What went wrong, step by step, in the order in which the attempts were planned."""
+        attempts = chain.from_iterable(it.values() for it in self._attempts.values())
         return [attempt.error for attempt in attempts if attempt.error is not None]
 
     def _plan(self, step: Step, subject: str) -> _Attempt:
-        return self._attempts.setdefault((step, subject), _Attempt())
+        return self._attempts.setdefault(step, {}).setdefault(subject, _Attempt())
 
 
 def _noted(error: BaseException, step: Step, subject: str) -> Exception:

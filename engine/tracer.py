@@ -106,6 +106,9 @@ class EventTracer:
         self._log = log
         self._logged: tuple[type[Event], ...] = () if log is None else tuple(log.types)
         self.policy = policy
+        self._observe_batch: Callable[[Batch], None] | None = None
+        if isinstance(policy, TakesBatches):  # to ask takes longer than to call it
+            self._observe_batch = policy.observe_batch
         sink_types = (sink.types for sink in self._sinks)
         self.types = frozenset(self._traced).union(self._logged, *sink_types)
 
@@ -165,6 +168,12 @@ class EventTracer:
         """Return the file of the log, which is completed when it is made durable; None without."""
         return None if self._log is None else self._log.file(self._complete_log)
 
+    def drop_sinks(self) -> None:
+        """Let go of the sinks; events from now on are traced and logged, but not folded."""
+        self._sinks = ()
+        replace = msgspec.structs.replace
+        self._routes = {cls: replace(route, folds=()) for cls, route in self._routes.items()}
+
     def release(self) -> None:
         """Remove the files that are no results, once the results are written; idempotent.
 
@@ -183,13 +192,12 @@ class EventTracer:
         traced = batch.of(self._traced)
         if traced is None:
             return
-        policy = self.policy
-        if isinstance(policy, TakesBatches):
-            policy.observe_batch(traced)
+        if self._observe_batch is not None:
+            self._observe_batch(traced)
             return
         for envelope in batch.envelopes(first, cause):
             if isinstance(envelope.event, self._traced):
-                policy.observe(envelope)
+                self.policy.observe(envelope)
 
     def _complete_log(self) -> None:
         log = cast("EventLog", self._log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from sys import intern
 from types import TracebackType
 from typing import Literal, Self
 
@@ -314,6 +315,7 @@ class ExecutionWindow:
         while self._to_close:  # when interrupted, it goes on with the stage it was at
             await self._to_close[0]()
             self._to_close.popleft()
+            self._teardown.forget_successes()
         failure = combine(f"closing window {self.bus.name!r} failed", self._teardown.errors)
         if failure is not None:
             raise failure
@@ -448,7 +450,7 @@ class ExecutionWindow:
 
 
 def _name(container: Container) -> str:
-    return f"container {container.id!r}"
+    return intern(f"container {container.id!r}")  # each step asks for it, and its record keeps it
 
 
 def _fail(container: Container, error: BaseException | None) -> None:

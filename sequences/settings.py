@@ -93,7 +93,8 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             keeps them in memory for as long as there is enough of it, and then moves them to disk.
         compression: Of result files: ``none``, ``gzip`` or ``zstd``.
         seed: Seed of everything random.
-        block_size: Time steps that are handled at once; results do not depend on it.
+        block_size: Time steps that are handled at once; null for what suits the strategies. Results
+            do not depend on it.
         periods_per_year: Periods a year for annualised metrics; null takes them from the data.
         benchmark: Symbol that alpha, beta and the information ratio are measured against.
     """
@@ -124,7 +125,7 @@ class PhaseOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     results_storage: ResultsStorage | UnsetType | None = UNSET
     compression: Compression | UnsetType = UNSET
     seed: NonNegativeInt | UnsetType = UNSET
-    block_size: PositiveInt | UnsetType = UNSET
+    block_size: PositiveInt | UnsetType | None = UNSET
     periods_per_year: PositiveFloat | UnsetType | None = UNSET
     benchmark: Identifier | UnsetType | None = UNSET
 
@@ -158,7 +159,7 @@ class PhaseSettings(PhaseOptions, frozen=True, kw_only=True, forbid_unknown_fiel
     results_storage: ResultsStorage = "disk"
     compression: Compression = "none"
     seed: NonNegativeInt = 0
-    block_size: PositiveInt = 32_768
+    block_size: PositiveInt | None = None
     periods_per_year: PositiveFloat | None = None
     benchmark: Identifier | None = None
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from admf.containers.config import BacktestConfig, CarriedAccount, LaneConfig
 from admf.containers.market_data import MarketData
-from admf.containers.metrics.annualisation import Annualisation, infer_annualisation
+from admf.containers.metrics.annualisation import Annualisation
 from admf.containers.report import LaneReport
 from admf.containers.series import SERIES_FILE, LaneSeries, WindowSeries
 from admf.containers.times import iso_utc
@@ -148,7 +148,7 @@ class Stretch:
     @property
     def annualisation(self) -> Annualisation:
         """Which returns ratio metrics are made of."""
-        return infer_annualisation(self.ts, self.settings.periods_per_year)
+        return self.data.annualisation_for(self.settings.periods_per_year)
 
     @property
     def seeds(self) -> np.random.SeedSequence:

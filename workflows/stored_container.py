@@ -54,7 +54,7 @@ class _Kind(msgspec.Struct, frozen=True):
 
 class _Settings(msgspec.Struct, frozen=True):
     data: DataConfig
-    block_size: int
+    block_size: int | None
 
 
 class _Phase(msgspec.Struct, frozen=True):

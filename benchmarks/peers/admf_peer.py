@@ -74,9 +74,13 @@ def forward() -> dict[str, Any]:
     }
 
 
+def prices(size: int) -> np.ndarray:
+    """Return float64 (size,) closes."""
+    return np.linspace(100.0, 110.0, size) if kind == "quiet" else closes(size)
+
+
 async def study(size: int, folder: str) -> tuple[RunResult, dict[str, float]]:
-    close = closes(size) if kind != "quiet" else np.linspace(100.0, 110.0, size)
-    frames = None if kind == "parquet" else {"X": frame(close)}
+    frames = None if kind == "parquet" else {"X": frame(prices(size))}
     runner = Runner(results_root=folder, frames=frames, overwrite=True, workers=workers)
     run = await runner.prepare(experiment())
     start, computing = time.perf_counter(), time.process_time()

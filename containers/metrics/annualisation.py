@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from admf.containers.times import days_of
 
-__all__ = ["Annualisation", "Interval", "infer_annualisation"]
+__all__ = ["Annualisation", "Interval", "annualisation_of", "infer_annualisation"]
 
 Interval: TypeAlias = Literal["bar", "day"]
 
@@ -59,7 +59,15 @@ def infer_annualisation(
     """
     if periods_per_year is not None:
         return Annualisation(periods_per_year, "bar")
-    days = days_of(ts)
+    return annualisation_of(days_of(ts))
+
+
+def annualisation_of(days: NDArray[np.int64]) -> Annualisation:
+    """Return what fits the calendar of data; see `infer_annualisation`.
+
+    Args:
+        days: int64 (n,), the UTC days that have bars, counted from 1970-01-01, ascending.
+    """
     if len(days) > 1:
         spacing = float(np.median(np.diff(days)))
         for least, periods in _COARSER_THAN_DAILY:

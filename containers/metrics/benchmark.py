@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from admf.containers.metrics.chunks import CHUNK, Floats
+from admf.containers.metrics.duplicate import duplicate
 from admf.containers.metrics.moments import Moments
 from admf.containers.metrics.ratio import compounded, ratio
 
@@ -48,7 +49,7 @@ class BenchmarkAccumulator:
 
     def copied(self) -> BenchmarkAccumulator:
         """Return an accumulator of the same returns, which goes on by itself."""
-        copied = copy.copy(self)
+        copied = duplicate(self)
         for name in ("_returns", "_benchmark", "_active"):
             setattr(copied, name, copy.copy(getattr(self, name)))
         return copied

@@ -13,7 +13,7 @@ from admf.containers.metrics.ratio import ratio
 __all__ = ["DrawdownAccumulator"]
 
 
-_SPAN = 128
+_SPAN = 256
 """Marks that are looked at together for a new peak; a chunk has a whole number of them."""
 
 
@@ -43,17 +43,31 @@ class DrawdownAccumulator:
 
     def fold(self, equity: Floats) -> None:
         """Take float64 (n,) marks: whole chunks, or one incomplete chunk."""
-        peaks: Floats | float = self._peak
-        if not equity.max() <= self._peak:  # a peak, or not a number
-            peaks = _running_peaks(self._peak, equity)
-            self._peak = float(peaks[-1])
-        losses = equity - peaks
-        below = losses < 0.0
         self._marks += len(equity)
-        self._largest_loss = min(self._largest_loss, float(losses.min()))
-        depths = np.divide(losses, peaks, out=losses)
-        self._fold_drawdowns(below, depths)
+        high = equity.max()
+        fold = self._fold_one if high < self._peak else self._fold_several
+        depths = fold(equity, high)
         self._squares = running_sum(self._squares, np.multiply(depths, depths, out=depths))
+
+    def _fold_one(self, equity: Floats, _high: float) -> Floats:
+        """Take marks of which all are below the peak before them, and return their depths."""
+        peak = self._peak
+        losses = equity - peak
+        loss = float(equity.min()) - peak  # the smallest, since what is rounded keeps its order
+        self._largest_loss = min(self._largest_loss, loss)
+        self._depth, self._length = min(loss / peak, self._depth), self._length + len(equity)
+        return np.divide(losses, peak, out=losses)
+
+    def _fold_several(self, equity: Floats, high: float) -> Floats:
+        """Take marks, the highest of which is given, and return their depths."""
+        if high <= self._peak:
+            losses = equity - self._peak
+            depths = losses / self._peak
+        else:  # a peak, or not a number
+            self._peak, losses, depths = _below_peaks(self._peak, equity)
+        self._largest_loss = min(self._largest_loss, float(losses.min()))
+        self._fold_drawdowns(losses < 0.0, depths)
+        return depths
 
     def finish(self) -> None:
         """Count the open drawdown, if there is one, as ended."""
@@ -120,21 +134,27 @@ class DrawdownAccumulator:
             self._deepest, self._deepest_length = low, length
 
 
-def _running_peaks(peak: float, equity: Floats) -> Floats:
-    """Return the highest of a peak and all marks up to each one, float64 (n,).
+def _below_peaks(peak: float, equity: Floats) -> tuple[float, Floats, Floats]:
+    """Return the last peak, and how far each mark is below the highest up to it.
 
     Most marks of a portfolio are no new peak, and to see that takes less than to follow each.
+
+    Args:
+        peak: The highest before.
+        equity: float64 (n,).
+
+    Returns:
+        The highest of all, and float64 (n,) each the distances in money and as fractions.
     """
-    if len(equity) % _SPAN:
-        peaks = np.maximum.accumulate(equity)
-        np.maximum(peaks, peak, out=peaks)
-        return peaks
-    spans = equity.reshape(-1, _SPAN)
+    spans = equity.reshape(-1, _SPAN if len(equity) % _SPAN == 0 else len(equity))
     highs = spans.max(axis=1)
-    before = np.maximum.accumulate(np.concatenate(([peak], highs[:-1])))
-    peaks = np.repeat(before, _SPAN)
-    rising = ~(highs <= before)
-    found = np.maximum.accumulate(spans[rising], axis=1)
-    np.maximum(found, before[rising, np.newaxis], out=found)
-    peaks.reshape(-1, _SPAN)[rising] = found
-    return peaks
+    before = np.maximum.accumulate(np.concatenate(([peak], highs)))
+    until = before[:-1, np.newaxis]
+    losses = spans - until
+    depths = losses / until
+    rising = (~(highs <= before[:-1])).nonzero()[0]
+    peaks = np.maximum.accumulate(spans[rising], axis=1)
+    np.maximum(peaks, until[rising], out=peaks)
+    found = spans[rising] - peaks
+    losses[rising], depths[rising] = found, found / peaks
+    return float(before[-1]), losses.ravel(), depths.ravel()

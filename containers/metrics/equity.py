@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from admf.containers.events import PortfolioUpdate
 from admf.containers.metrics.annualisation import Annualisation
 from admf.containers.metrics.chunks import ChunkBuffer, Floats, changes, running_sum
 from admf.containers.metrics.drawdown import DrawdownAccumulator
+from admf.containers.metrics.duplicate import duplicate
 from admf.containers.metrics.ratio import finite, ratio
 from admf.containers.metrics.return_blocks import ReturnBlock, ReturnBlocks
 from admf.containers.metrics.returns import ReturnAccumulator
@@ -69,10 +69,10 @@ class EquityMetrics:
 
     def finished(self) -> EquityMetrics:
         """Return a copy that has folded all marks, also those of the incomplete chunk and day."""
-        whole = copy.copy(self)  # shares the buffer, which is only read from here on
-        whole._sampler = copy.copy(self._sampler)
+        whole = duplicate(self)  # shares the buffer, which is only read from here on
+        whole._sampler = None if self._sampler is None else duplicate(self._sampler)
         whole._returns = self._returns.copied()
-        whole._drawdown = copy.copy(self._drawdown)
+        whole._drawdown = duplicate(self._drawdown)
         whole.finish()
         return whole
 
@@ -102,7 +102,7 @@ class EquityMetrics:
         """Return one metric up to now, without the work that the others take."""
         if name != "max_drawdown":
             return self.finished().computations()[name]()
-        drawdown, rest = copy.copy(self._drawdown), self._buffer.rest()
+        drawdown, rest = duplicate(self._drawdown), self._buffer.rest()
         if rest is not None:
             with np.errstate(all="ignore"):
                 drawdown.fold(rest[0])

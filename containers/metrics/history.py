@@ -53,6 +53,10 @@ _TRADE_FIELDS = (
 """Fields of POSITION_CLOSE in the order of those of `Trade`."""
 
 _FIRST_CAPACITY = 1024
+
+_PIECE = 4_096
+"""Marks of a block that is kept as it is."""
+
 _PART = 1024
 
 
@@ -103,7 +107,9 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 class EquityHistory:
-    """Time and equity of the marks, and more of them if wanted, in arrays that grow.
+    """Time and equity of the marks, and more of them if wanted.
+
+    Blocks of many marks are kept as they came; others are collected in arrays that grow.
 
     Args:
         limit: Keep this many of the last marks, in memory; None keeps all.
@@ -131,6 +137,7 @@ class EquityHistory:
             **{name: np.empty(0) for name in ("equity", *also)},
         }
         self._places: list[tuple[int, ...]] = []
+        self._pieces: list[dict[str, NDArray[Any]]] = []
 
     def fold(self, event: Event | Block[Any]) -> None:
         """Take one PORTFOLIO_UPDATE, or a block of them.
@@ -138,7 +145,10 @@ class EquityHistory:
         Raises:
             StorageError: Older marks cannot be written; they and these stay in memory.
         """
-        if isinstance(event, Block):
+        if isinstance(event, Block) and self._keeps_whole(len(event)):
+            self._collect()
+            self._pieces.append({name: event.column(name) for name in self._columns})
+        elif isinstance(event, Block):
             skipped = 0 if self._limit is None else max(0, len(event) - self._limit)
             values = {name: event.column(name)[skipped:] for name in self._columns}
             self._append(values, len(event) - skipped)
@@ -155,7 +165,8 @@ class EquityHistory:
         """
         column = list(self._columns).index(name)
         places = tuple(places[column] for places in self._places)
-        return chain(map(partial(self._read, name), places), (self._kept(name),))
+        pieces = [piece[name] for piece in self._pieces]
+        return chain(map(partial(self._read, name), places), pieces, (self._kept(name),))
 
     def values(self, name: str) -> Iterator[Any]:
         """Return a field of the marks there are now as plain numbers; otherwise as `chunks`."""
@@ -168,7 +179,19 @@ class EquityHistory:
 
     def size_bytes(self) -> int:
         """Return the memory of the arrays."""
-        return sum(column.nbytes for column in self._columns.values())
+        parts = (self._columns, *self._pieces)
+        return sum(column.nbytes for part in parts for column in part.values())
+
+    def _keeps_whole(self, count: int) -> bool:
+        spills = self._file is not None and self._file.active
+        return count >= _PIECE and self._limit is None and not spills
+
+    def _collect(self) -> None:
+        """Make a piece of what was collected."""
+        if self._stop:
+            self._pieces.append({name: self._kept(name).copy() for name in self._columns})
+            self._first = self._stop = 0
+            self._columns = {name: it[:0].copy() for name, it in self._columns.items()}
 
     def _kept(self, name: str) -> NDArray[Any]:
         return self._columns[name][self._first : self._stop]
@@ -182,7 +205,7 @@ class EquityHistory:
         self._stop = rows.stop
         if self._limit is not None:
             self._first = max(0, self._stop - self._limit)
-        elif self._stop - self._first > self._held:
+        elif self._pieces or self._stop - self._first > self._held:
             self._move()
 
     def _move(self) -> None:
@@ -190,12 +213,22 @@ class EquityHistory:
         file = self._file
         if file is None or not file.active:
             return
+        self._rejoin()
         while self._stop - self._first > self._held:
             rows = slice(self._first, self._first + self._held)
             columns = [column[rows].tobytes() for column in self._columns.values()]
             self._places.append(file.append(*columns))
             self._first = rows.stop
         self._resize(0)
+
+    def _rejoin(self) -> None:
+        """Put the pieces before what is collected."""
+        if self._pieces:
+            self._collect()
+            pieces, self._pieces = self._pieces, []
+            for name in self._columns:
+                self._columns[name] = np.concatenate([piece[name] for piece in pieces])
+            self._stop = len(self._columns["ts"])
 
     def _resize(self, count: int) -> None:
         """Move what is kept into new arrays, twice as large as is needed now.
@@ -248,8 +281,10 @@ class TradeHistory:
         """
         if isinstance(event, Block):
             self._collect()
-            self._pieces.append(event.copy())
+            self._pieces.append(event.compact())
             self._count += len(event)
+            if self._file is not None and self._file.active:
+                _ = self._pieces[-1].columns  # what is computed later may hold on to bars till then
         elif isinstance(event, PositionClose):
             self._single.append(event)
             self._count += 1

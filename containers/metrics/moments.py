@@ -9,9 +9,27 @@ import numpy as np
 
 from admf.containers.metrics.chunks import Floats, by_chunk
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "moments_of"]
 
 _EPSILON = float(np.finfo(np.float64).eps)
+
+
+def moments_of(values: Floats) -> list[tuple[int, float, float, float, float]]:
+    """Return count, mean and sums of powers of deviations of each chunk, as `Moments` has them.
+
+    Args:
+        values: float64 (n,), whole chunks, or one incomplete chunk.
+    """
+    chunks = by_chunk(values)
+    size = chunks.shape[1]
+    means = np.add.reduce(chunks, axis=1) / size
+    deviations = chunks - means[:, np.newaxis]
+    squares = deviations * deviations
+    m2s = np.add.reduce(squares, axis=1)
+    m3s = np.add.reduce(np.multiply(squares, deviations, out=deviations), axis=1)
+    m4s = np.add.reduce(np.multiply(squares, squares, out=squares), axis=1)
+    columns = (means.tolist(), m2s.tolist(), m3s.tolist(), m4s.tolist())
+    return [(size, *row) for row in zip(*columns, strict=True)]
 
 
 class Moments(msgspec.Struct):
@@ -29,17 +47,8 @@ class Moments(msgspec.Struct):
 
     def fold(self, values: Floats) -> None:
         """Take float64 (n,) values: whole chunks, or one incomplete chunk."""
-        chunks = by_chunk(values)
-        size = chunks.shape[1]
-        means = np.add.reduce(chunks, axis=1) / size
-        deviations = chunks - means[:, np.newaxis]
-        squares = deviations * deviations
-        m2s = np.add.reduce(squares, axis=1)
-        m3s = np.add.reduce(np.multiply(squares, deviations, out=deviations), axis=1)
-        m4s = np.add.reduce(np.multiply(squares, squares, out=squares), axis=1)
-        rows = zip(means.tolist(), m2s.tolist(), m3s.tolist(), m4s.tolist(), strict=True)
-        for mean, m2, m3, m4 in rows:
-            self.merge(size, mean, m2, m3, m4)
+        for moments in moments_of(values):
+            self.merge(*moments)
 
     def merge(self, count: int, mean: float, m2: float, m3: float, m4: float) -> None:
         """Take the moments of ``count`` (> 0) other values."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TypeAlias
 
 import numpy as np
 
 from admf.containers.metrics.chunks import Floats, by_chunk
+from admf.containers.metrics.duplicate import duplicate
 
 __all__ = ["ReturnBlock", "ReturnBlocks"]
 
@@ -59,7 +59,7 @@ class ReturnBlocks:
         """Return the same groups with the same returns, which go on by themselves."""
         if not self._groups:
             return self
-        copied = copy.copy(self)
+        copied = duplicate(self)
         copied._counts = self._counts.copy()
         copied._sums = self._sums.copy()
         copied._squares = self._squares.copy()

@@ -9,6 +9,7 @@ import numpy as np
 
 from admf.containers.metrics.benchmark import BenchmarkAccumulator
 from admf.containers.metrics.chunks import ChunkBuffer, Floats, changes, running_sum
+from admf.containers.metrics.duplicate import duplicate
 from admf.containers.metrics.moments import Moments
 from admf.containers.metrics.quantiles import QuantileAccumulator
 from admf.containers.metrics.ratio import compounded, ratio
@@ -64,7 +65,7 @@ class ReturnAccumulator:
 
     def copied(self) -> ReturnAccumulator:
         """Return an accumulator of the same returns, which goes on by itself."""
-        copied = copy.copy(self)
+        copied = duplicate(self)
         copied._buffer = self._buffer.copied()
         copied._moments = copy.copy(self._moments)
         copied.blocks = self.blocks.copied()

@@ -16,6 +16,7 @@ from admf.containers.metrics.portfolio import MetricsResult, PortfolioMetrics
 from admf.containers.metrics.return_blocks import ReturnBlocks
 from admf.containers.metrics.series import SeriesHistory
 from admf.engine.batch import Batch
+from admf.engine.errors import StateError
 from admf.engine.events import Envelope, Event
 from admf.engine.overflow import Overflow, OverflowFile
 from admf.engine.retention import RetentionPolicy, TracingConfig
@@ -97,7 +98,9 @@ class MetricsEventTracer(EventTracer):
     ) -> None:
         traced = tuple(traced)
         self._initial_capital = initial_capital
-        self._metrics = PortfolioMetrics(initial_capital, annualisation, return_blocks)
+        metrics = PortfolioMetrics(initial_capital, annualisation, return_blocks)
+        self._metrics: PortfolioMetrics | None = metrics
+        self._fills = metrics.fills
         self._activity = ActivityCounts()
         self._found: MetricsResult | None = None
         self._files = _files(overflow)
@@ -110,17 +113,17 @@ class MetricsEventTracer(EventTracer):
             self._series = SeriesHistory(self._files.get("series"))
         found = (self._equity, self._trades, self._series)
         self._histories = [history for history in found if history is not None]
-        sinks: list[Sink] = [*self._metrics.sinks, self._activity, *self._histories]
+        sinks: list[Sink] = [*metrics.sinks, self._activity, *self._histories]
         super().__init__(traced, policy, sinks, policy_name=policy_name, log=log)
 
     def record(self, envelope: Envelope) -> None:
         """Take an event or a block; what the metrics were before is forgotten."""
-        self._found = None
+        self._forget()
         super().record(envelope)
 
     def record_batch(self, batch: Batch, first: int, cause: int) -> None:
         """Take a batch; what the metrics were before is forgotten."""
-        self._found = None
+        self._forget()
         super().record_batch(batch, first, cause)
 
     @property
@@ -136,8 +139,18 @@ class MetricsEventTracer(EventTracer):
     def metrics(self) -> MetricsResult:
         """Return the metrics up to now."""
         if self._found is None:
-            self._found = self._metrics.result()
+            self._found = self._accumulators.result()
         return self._found
+
+    def conclude(self) -> None:
+        """Settle the metrics, and let go of all that they were folded from.
+
+        What a thousand lanes fold takes more memory than what they report, so each lets go of it as
+        its results are made. Events that come later change no metric.
+        """
+        self.metrics()
+        self._metrics = None
+        self.drop_sinks()
 
     def metric(self, name: str) -> float | None:
         """Return one metric up to now.
@@ -145,7 +158,7 @@ class MetricsEventTracer(EventTracer):
         Raises:
             KeyError: There is no such metric.
         """
-        return self._metrics.value(name)
+        return self._accumulators.value(name)
 
     def rejects(self) -> dict[str, int]:
         """Return the refused orders by reason, up to now."""
@@ -172,7 +185,7 @@ class MetricsEventTracer(EventTracer):
         """
         if self._series is None:
             raise LookupError("this tracer keeps no series")
-        fills = self._metrics.fills
+        fills = self._fills
         return {
             "initial_capital": self._initial_capital,
             "commission": fills.commission,
@@ -195,6 +208,17 @@ class MetricsEventTracer(EventTracer):
             rejects=self.rejects(),
             activity=self.activity(),
         )
+
+    @property
+    def _accumulators(self) -> PortfolioMetrics:
+        if self._metrics is None:
+            raise StateError("the metrics were concluded, and are not followed any more")
+        return self._metrics
+
+    def _forget(self) -> None:
+        """Forget the metrics that were found, if they can be found once more."""
+        if self._metrics is not None:
+            self._found = None
 
     def size_bytes(self) -> int:
         """Estimate the memory of what is kept, at a cost that does not grow with it."""

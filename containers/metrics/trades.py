@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from admf.containers.events import PositionClose
 from admf.containers.metrics.chunks import CHUNK, ChunkBuffer, Floats, run_edges
-from admf.containers.metrics.moments import Moments
+from admf.containers.metrics.duplicate import duplicate
+from admf.containers.metrics.moments import Moments, moments_of
 from admf.containers.metrics.ratio import finite, ratio
 from admf.engine.block import Block
 from admf.engine.events import Event
@@ -29,15 +30,66 @@ class _Streaks(msgspec.Struct):
     longest_win: int = 0
     longest_loss: int = 0
 
-    def fold(self, pnl: Floats) -> None:
-        signs = np.sign(pnl)
-        edges = run_edges(signs)
-        lengths, signs = edges[1:] - edges[:-1], signs[edges[:-1]]
+    def fold(self, runs: _Runs) -> None:
+        lengths, signs = runs.lengths, runs.signs
         if signs[0] == self.sign:
+            lengths = lengths.copy()
             lengths[0] += self.length
         self.sign, self.length = float(signs[-1]), int(lengths[-1])
-        self.longest_win = int(lengths[signs > 0.0].max(initial=self.longest_win))
-        self.longest_loss = int(lengths[signs < 0.0].max(initial=self.longest_loss))
+        self.longest_win = int(lengths.max(initial=self.longest_win, where=signs > 0.0))
+        self.longest_loss = int(lengths.max(initial=self.longest_loss, where=signs < 0.0))
+
+
+class _Runs(NamedTuple):
+    """Consecutive trades with the same sign of pnl: the length and the sign of each run."""
+
+    lengths: NDArray[np.intp]
+    signs: Floats
+
+    @classmethod
+    def of(cls, pnl: Floats) -> _Runs:
+        signs = np.sign(pnl)
+        edges = run_edges(signs)
+        return cls(edges[1:] - edges[:-1], signs[edges[:-1]])
+
+
+class _Sums(NamedTuple):
+    """What `SideMetrics` needs to know of a chunk of trades, or of a part of one."""
+
+    moments: tuple[int, float, float, float, float]
+    runs: _Runs
+    wins: int
+    losses: int
+    profit: float
+    loss: float
+    return_sum: float
+    best: float
+    worst: float
+    bars_held: int
+
+    @classmethod
+    def of(cls, pnl: Floats, returns: Floats, bars_held: Floats) -> _Sums:
+        """Sum up trades.
+
+        Args:
+            pnl: float64 (n,), quote currency, at least one, at most a chunk.
+            returns: float64 (n,), fraction of the entry value.
+            bars_held: float64 (n,), whole numbers.
+        """
+        amounts = np.array((np.maximum(pnl, 0.0), np.minimum(pnl, 0.0), returns, bars_held))
+        profit, loss, return_sum, bars = np.add.reduce(amounts, axis=1).tolist()
+        return cls(
+            moments=moments_of(pnl)[0],
+            runs=_Runs.of(pnl),
+            wins=int(np.count_nonzero(pnl > 0.0)),
+            losses=int(np.count_nonzero(pnl < 0.0)),
+            profit=profit,
+            loss=loss,
+            return_sum=return_sum,
+            best=float(returns.max()),
+            worst=float(returns.min()),
+            bars_held=int(bars),
+        )
 
 
 class SideMetrics:
@@ -58,30 +110,22 @@ class SideMetrics:
         self._worst = math.inf
         self._bars_held = 0
 
-    def fold(self, pnl: Floats, returns: Floats, bars_held: Floats) -> None:
-        """Take the next trades.
-
-        Args:
-            pnl: float64 (n,), quote currency, at least one, at most a chunk.
-            returns: float64 (n,), fraction of the entry value.
-            bars_held: float64 (n,), whole numbers.
-        """
-        self._pnl.fold(pnl)
-        self._streaks.fold(pnl)
-        self._wins += int(np.count_nonzero(pnl > 0.0))
-        self._losses += int(np.count_nonzero(pnl < 0.0))
-        amounts = np.array((np.maximum(pnl, 0.0), np.minimum(pnl, 0.0), returns))
-        profit, loss, return_sum = np.add.reduce(amounts, axis=1).tolist()
-        self._gross_profit += profit
-        self._gross_loss -= loss
-        self._return_sum += return_sum
-        self._best = max(self._best, float(returns.max()))
-        self._worst = min(self._worst, float(returns.min()))
-        self._bars_held += int(bars_held.sum())
+    def fold(self, sums: _Sums) -> None:
+        """Take the next trades."""
+        self._pnl.merge(*sums.moments)
+        self._streaks.fold(sums.runs)
+        self._wins += sums.wins
+        self._losses += sums.losses
+        self._gross_profit += sums.profit
+        self._gross_loss -= sums.loss
+        self._return_sum += sums.return_sum
+        self._best = max(self._best, sums.best)
+        self._worst = min(self._worst, sums.worst)
+        self._bars_held += sums.bars_held
 
     def copied(self) -> SideMetrics:
         """Return sums over the same trades, which go on by themselves."""
-        copied = copy.copy(self)
+        copied = duplicate(self)
         copied._pnl = copy.copy(self._pnl)
         copied._streaks = copy.copy(self._streaks)
         return copied
@@ -182,12 +226,15 @@ class TradeMetrics:
 
 
 def _fold_rows(columns: tuple[Floats, ...], sides: Mapping[str, SideMetrics]) -> None:
-    pnl, returns, bars_held, is_long = columns
-    sides[""].fold(pnl, returns, bars_held)
+    *values, is_long = columns
+    whole = _Sums.of(*values)
+    sides[""].fold(whole)
     for prefix, flag in (("long_", 1.0), ("short_", 0.0)):
         chosen = is_long == flag
-        if chosen.any():
-            sides[prefix].fold(pnl[chosen], returns[chosen], bars_held[chosen])
+        count = np.count_nonzero(chosen)
+        if count:
+            some = count < len(chosen)
+            sides[prefix].fold(_Sums.of(*(it[chosen] for it in values)) if some else whole)
 
 
 def _floats(values: NDArray[Any]) -> Floats:

@@ -22,7 +22,9 @@ __all__ = [
     "LongPeriod",
     "Period",
     "Strategy",
+    "Targets",
     "declared_features",
+    "targets_by_piece",
 ]
 
 Period: TypeAlias = Annotated[int, Meta(ge=1, le=100_000)]
@@ -162,6 +164,10 @@ class BarStrategy(Protocol):
         ...
 
 
+Targets: TypeAlias = Callable[[Bars, FeatureView], NDArray[np.float64]]
+"""Returns the exposure wanted at each close, as ``targets`` of a `ColumnarStrategy` does."""
+
+
 class Strategy(msgspec.Struct, dict=True, forbid_unknown_fields=True):
     """Base of strategies: typed parameters as fields, and exactly one of two methods.
 
@@ -185,6 +191,16 @@ class Strategy(msgspec.Struct, dict=True, forbid_unknown_fields=True):
                     ctx.buy(stop_loss=bar.close * 0.95)
     """
 
+    def piecewise(self) -> Targets | None:
+        """Return ``targets`` for one piece of the window after the other; None if it has no such.
+
+        It makes up for what ``targets`` knows of the whole: what is returned is called with
+        consecutive pieces of a symbol's window, in their order, and keeps what it has to remember
+        from one to the next. Joined, the exposures must be those of ``targets``. Long windows then
+        need no more memory than short ones.
+        """
+        return None
+
     def features(self) -> Sequence[FeatureSpec]:
         """Return the features to publish as FEATURES events; others can be used all the same."""
         return ()
@@ -194,3 +210,21 @@ def declared_features(strategy: object) -> tuple[FeatureSpec, ...]:
     """Return the features that a strategy, of whichever base, wants published."""
     declare: Callable[[], Iterable[FeatureSpec]] | None = getattr(strategy, "features", None)
     return tuple(declare()) if callable(declare) else ()
+
+
+@runtime_checkable
+class _Piecewise(Protocol):
+    def piecewise(self) -> Targets | None: ...
+
+
+def targets_by_piece(strategy: ColumnarStrategy) -> Targets | None:
+    """Return what takes one piece of a symbol's window after the other; None if nothing does.
+
+    A class whose ``targets`` is its own has to say anew how it goes by pieces: what it inherits
+    belongs to the ``targets`` that it replaces.
+    """
+    names = ("piecewise", "targets")
+    own = next((it for cls in type(strategy).__mro__ for it in names if it in vars(cls)), "")
+    if own == "piecewise" and isinstance(strategy, _Piecewise):
+        return strategy.piecewise()
+    return None

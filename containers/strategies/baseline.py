@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from admf.containers.events import Bar
 from admf.containers.market_data import Bars
-from admf.containers.strategies.base import Context, FeatureView, Period, Strategy
+from admf.containers.strategies.base import Context, FeatureView, Period, Strategy, Targets
 from admf.containers.strategies.exposure import Mode
 
 __all__ = ["BuyAndHold", "RandomEntry"]
@@ -22,6 +22,10 @@ class BuyAndHold(Strategy):
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:  # noqa: ARG002
         """Return the exposure wanted at each close, float64 (n,)."""
         return np.ones(len(bars.close))
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        return self.targets
 
 
 class RandomEntry(Strategy):

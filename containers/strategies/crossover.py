@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.features import FeatureSpec
 from admf.containers.market_data import Bars
-from admf.containers.strategies.base import FeatureView, LongPeriod, Period, Strategy
-from admf.containers.strategies.exposure import Mode, Trigger, crossing, side
+from admf.containers.strategies.base import FeatureView, LongPeriod, Period, Strategy, Targets
+from admf.containers.strategies.exposure import Crossing, Mode, Trigger, side
 
 __all__ = ["EmaCross", "MacdCross", "SmaCross"]
 
@@ -52,8 +53,15 @@ class SmaCross(Strategy):
 
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         """Return the exposure wanted at each close, float64 (n,)."""
-        sides = side(features("sma", self.fast), features("sma", self.slow), bars.close)
-        return crossing(sides, self.mode, self.signal)
+        return self.piecewise()(bars, features)
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        return partial(self._piece, Crossing(self.mode, self.signal))
+
+    def _piece(self, crossing: Crossing, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
+        fast, slow = features("sma", self.fast), features("sma", self.slow)
+        return crossing.take(side(fast, slow, bars.close))
 
 
 class EmaCross(Strategy):
@@ -83,8 +91,15 @@ class EmaCross(Strategy):
 
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         """Return the exposure wanted at each close, float64 (n,)."""
-        sides = side(features("ema", self.fast), features("ema", self.slow), bars.close)
-        return crossing(sides, self.mode, self.signal)
+        return self.piecewise()(bars, features)
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        return partial(self._piece, Crossing(self.mode, self.signal))
+
+    def _piece(self, crossing: Crossing, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
+        fast, slow = features("ema", self.fast), features("ema", self.slow)
+        return crossing.take(side(fast, slow, bars.close))
 
 
 class MacdCross(Strategy):
@@ -121,7 +136,14 @@ class MacdCross(Strategy):
 
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         """Return the exposure wanted at each close, float64 (n,)."""
+        return self.piecewise()(bars, features)
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        return partial(self._piece, Crossing(self.mode, self.signal))
+
+    def _piece(self, crossing: Crossing, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         periods = (self.fast, self.slow, self.signal_period)
         line = features("macd", *periods, output="macd")
         signal_line = features("macd", *periods, output="macdsignal")
-        return crossing(side(line, signal_line, bars.close), self.mode, self.signal)
+        return crossing.take(side(line, signal_line, bars.close))

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 __all__ = [
     "TIE",
+    "Between",
+    "Crossing",
+    "Holder",
     "Mode",
     "Trigger",
     "between",
     "crossing",
-    "first_known",
     "hold",
     "long_and_short",
     "side",
@@ -53,13 +55,13 @@ def side(
         difference = left[rows] - (right[rows] if isinstance(right, np.ndarray) else right)
         found = np.sign(difference, out=sides[rows])
         magnitude = scale[rows] if isinstance(scale, np.ndarray) else scale
-        tied = np.abs(difference, out=difference) <= TIE * magnitude
-        if tied.any():
-            found[tied] = 0.0
+        distance = np.abs(difference, out=difference)
+        if not distance.min() > TIE * np.max(magnitude):  # so that there may be ties
+            found[distance <= TIE * magnitude] = 0.0
     return sides
 
 
-def first_known(values: NDArray[np.float64]) -> int:
+def _first_known(values: NDArray[np.float64]) -> int:
     """Return where the values begin that are known, if all are from there on; -1 if not."""
     known = values == values
     first = int(known.argmax()) if len(values) else 0
@@ -68,39 +70,85 @@ def first_known(values: NDArray[np.float64]) -> int:
 
 def hold(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``values`` with each NaN replaced by the last known value before it, if any."""
-    if first_known(values) >= 0:
+    if _first_known(values) >= 0:
         return values
     rows = np.where(np.isnan(values), 0, np.arange(len(values)))
     return values[np.maximum.accumulate(rows)]
 
 
-def crossing(sides: NDArray[np.float64], mode: Mode, trigger: Trigger) -> NDArray[np.float64]:
-    """Return the exposure that follows a line from one side of another to the other side.
+class Holder:
+    """Replaces each NaN by the last known value before it, piece by piece."""
+
+    def __init__(self) -> None:
+        self._last = np.nan
+
+    def take(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the next values, float64 (n,), NaN only before the first that is known."""
+        held = hold(values)
+        if not len(held):
+            return held
+        if np.isnan(held[0]) and not np.isnan(self._last):
+            held = np.where(np.isnan(held), self._last, held)
+        self._last = held[-1]
+        return held
+
+
+class Crossing:
+    """The exposure that follows a line from one side of another to the other side.
 
     A tie belongs to the side before it, so below, tie, above is one cross, at ``above``.
 
     Args:
-        sides: float64 (n,), as `side` returns them.
         mode: ``long_flat`` is flat on the lower side, ``long_short`` is short there.
         trigger: ``cross`` acts only where the side changes, so that a first known side starts
             nothing; ``state`` takes the first known side as well.
     """
-    ties = sides == 0.0
-    settled = hold(np.where(ties, np.nan, sides) if ties.any() else sides)
-    if trigger == "cross":
-        before = np.concatenate((np.full(1, np.nan), settled[:-1]))[: len(settled)]
-        changed = (settled != before) & ~np.isnan(before)
-        settled = np.where(changed, settled, np.nan)
-    return settled if mode == "long_short" else np.maximum(settled, 0.0)
+
+    def __init__(self, mode: Mode, trigger: Trigger) -> None:
+        self._mode = mode
+        self._trigger = trigger
+        self._holder = Holder()
+        self._before = np.full(1, np.nan)
+
+    def take(self, sides: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the exposure at the next bars.
+
+        Args:
+            sides: float64 (n,), as `side` returns them.
+        """
+        ties = sides == 0.0
+        settled = self._holder.take(np.where(ties, np.nan, sides) if ties.any() else sides)
+        if self._trigger == "cross":
+            line = np.concatenate((self._before, settled))
+            before, self._before = line[:-1], line[-1:]
+            changed = (settled != before) & ~np.isnan(before)
+            settled = np.where(changed, settled, np.nan)
+        return settled if self._mode == "long_short" else np.maximum(settled, 0.0)
 
 
-def between(enter: NDArray[np.bool_], leave: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return 1 from a bar that enters up to the bar before one that leaves, and 0 elsewhere.
+def crossing(sides: NDArray[np.float64], mode: Mode, trigger: Trigger) -> NDArray[np.float64]:
+    """Return what a `Crossing` makes of all sides at once, float64 (n,)."""
+    return Crossing(mode, trigger).take(sides)
+
+
+class Between:
+    """1 from a bar that enters up to the bar before one that leaves, and 0 elsewhere.
 
     A bar that does both enters.
     """
-    marks = np.where(enter, 1.0, np.where(leave, 0.0, np.nan))
-    return np.nan_to_num(hold(marks))
+
+    def __init__(self) -> None:
+        self._holder = Holder()
+
+    def take(self, enter: NDArray[np.bool_], leave: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the exposure at the next bars, float64 (n,)."""
+        marks = np.where(enter, 1.0, np.where(leave, 0.0, np.nan))
+        return np.nan_to_num(self._holder.take(marks))
+
+
+def between(enter: NDArray[np.bool_], leave: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return what a `Between` makes of all bars at once, float64 (n,)."""
+    return Between().take(enter, leave)
 
 
 def long_and_short(

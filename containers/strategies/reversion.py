@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, TypeAlias
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from admf.containers.features import FeatureSpec
 from admf.containers.market_data import Bars
-from admf.containers.strategies.base import FeatureView, LongPeriod, Strategy
-from admf.containers.strategies.exposure import Mode, between, long_and_short, side
+from admf.containers.strategies.base import FeatureView, LongPeriod, Strategy, Targets
+from admf.containers.strategies.exposure import Between, Mode, long_and_short, side
 
 __all__ = ["BollingerReversion", "RsiReversion"]
 
@@ -62,16 +63,39 @@ class RsiReversion(Strategy):
 
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         """Return the exposure wanted at each close, float64 (n,)."""
+        return self.piecewise()(bars, features)
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        return partial(self._piece, _Moves(), Between(), Between())
+
+    def _piece(
+        self, moves: _Moves, long: Between, short: Between, bars: Bars, features: FeatureView
+    ) -> NDArray[np.float64]:
         rsi = features("rsi", self.period)
-        rsi = np.where((rsi == 0.0) & ~_has_moved(bars.close), np.nan, rsi)
+        rsi = np.where((rsi == 0.0) & ~moves.take(bars.close), np.nan, rsi)
         at_exit = side(rsi, self.exit_level, _RSI_SCALE)
-        long = between(side(rsi, self.oversold, _RSI_SCALE) < 0, at_exit >= 0)
-        short = between(side(rsi, self.overbought, _RSI_SCALE) > 0, at_exit <= 0)
-        return long_and_short(long, short, self.mode)
+        return long_and_short(
+            long.take(side(rsi, self.oversold, _RSI_SCALE) < 0, at_exit >= 0),
+            short.take(side(rsi, self.overbought, _RSI_SCALE) > 0, at_exit <= 0),
+            self.mode,
+        )
 
 
-def _has_moved(close: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.logical_or.accumulate(close != close[:1])
+class _Moves:
+    """Says from which bar on the price is known to have changed, piece by piece."""
+
+    def __init__(self) -> None:
+        self._first: NDArray[np.float64] = np.empty(0)
+        self._moved = False
+
+    def take(self, close: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return for each of the next bars whether the price has changed by then, bool (n,)."""
+        self._first = np.append(self._first, close[:1])[:1]
+        changed = np.append(self._moved, close != self._first)
+        moved: NDArray[np.bool_] = np.logical_or.accumulate(changed)[1:]
+        self._moved = bool(moved[-1:].any())
+        return moved
 
 
 class BollingerReversion(Strategy):
@@ -105,10 +129,19 @@ class BollingerReversion(Strategy):
 
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         """Return the exposure wanted at each close, float64 (n,)."""
+        return self.piecewise()(bars, features)
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        return partial(self._piece, Between(), Between())
+
+    def _piece(
+        self, long: Between, short: Between, bars: Bars, features: FeatureView
+    ) -> NDArray[np.float64]:
         lower, middle, upper = (
             side(bars.close, features(spec.function, *spec.params, output=spec.output), bars.close)
             for spec in self.features()
         )
         return long_and_short(
-            between(lower < 0, middle >= 0), between(upper > 0, middle <= 0), self.mode
+            long.take(lower < 0, middle >= 0), short.take(upper > 0, middle <= 0), self.mode
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from admf.containers.features import FeatureSpec
 from admf.containers.market_data import Bars
-from admf.containers.strategies.base import FeatureView, LongPeriod, Period, Strategy
-from admf.containers.strategies.exposure import Mode, between, long_and_short, side
+from admf.containers.strategies.base import FeatureView, LongPeriod, Period, Strategy, Targets
+from admf.containers.strategies.exposure import Between, Mode, long_and_short, side
 
 __all__ = ["DonchianBreakout", "Momentum"]
 
@@ -54,20 +55,44 @@ class DonchianBreakout(Strategy):
 
     def targets(self, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         """Return the exposure wanted at each close, float64 (n,)."""
+        return self.piecewise()(bars, features)
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        lines = [_Previous() for _ in self.features()]
+        return partial(self._piece, lines, Between(), Between())
+
+    def _piece(
+        self,
+        lines: Sequence[_Previous],
+        long: Between,
+        short: Between,
+        bars: Bars,
+        features: FeatureView,
+    ) -> NDArray[np.float64]:
         close = bars.close
         entry_high, entry_low, exit_high, exit_low = (
-            _previous(features(spec.function, *spec.params, on=spec.on)) for spec in self.features()
+            line.take(features(spec.function, *spec.params, on=spec.on))
+            for line, spec in zip(lines, self.features(), strict=True)
         )
-        long = between(close > entry_high, close < exit_low)
-        short = between(close < entry_low, close > exit_high)
-        return long_and_short(long, short, self.mode)
+        return long_and_short(
+            long.take(close > entry_high, close < exit_low),
+            short.take(close < entry_low, close > exit_high),
+            self.mode,
+        )
 
 
-def _previous(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shift by one bar, so that row i holds what was known at the close of bar i - 1."""
-    shifted = np.full(len(values), np.nan)
-    shifted[1:] = values[:-1]
-    return shifted
+class _Previous:
+    """Shifts by one bar, so that row i holds what was known at the close of bar i - 1."""
+
+    def __init__(self) -> None:
+        self._last = np.full(1, np.nan)
+
+    def take(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the next values, float64 (n,), one bar later."""
+        line = np.concatenate((self._last, values))
+        self._last = line[-1:]
+        return line[:-1]
 
 
 class Momentum(Strategy):
@@ -101,3 +126,7 @@ class Momentum(Strategy):
         long = np.where(side(change, self.threshold, 1.0) > 0, 1.0, 0.0)
         short = np.where(side(change, -self.threshold, 1.0) < 0, 1.0, 0.0)
         return long_and_short(long, short, self.mode)
+
+    def piecewise(self) -> Targets:
+        """Return what does so for one piece of the window after the other."""
+        return self.targets

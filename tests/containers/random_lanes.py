@@ -17,7 +17,7 @@ from admf.containers.config import (
     StrategyConfig,
 )
 from tests.containers.harness import DAY, FIRST_TS, Lane, Ohlc
-from tests.containers.random_strategies import RandomOrders, RandomTargets
+from tests.containers.random_strategies import RandomMarketOrders, RandomOrders, RandomTargets
 
 __all__ = ["Case", "RandomBars", "cases", "plain_cases"]
 
@@ -198,6 +198,29 @@ def plain_lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
 
 
 @st.composite
+def plain_bar_lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
+    """A lane with a strategy that sees bar after bar and mostly places market orders."""
+    params = {
+        "seed": draw(st.integers(0, 10_000)),
+        "often": draw(st.sampled_from([0.05, 0.2, 0.5])),
+        "levels": draw(st.sampled_from([0.0, 0.02, 0.2])),
+        "fails_at": draw(st.integers(0, 60)) if not draw(st.integers(0, 9)) else -1,
+    }
+    return Lane(
+        RandomMarketOrders,
+        params,
+        capital=draw(st.sampled_from(CAPITALS)),
+        sizing=draw(st.sampled_from(PLAIN_SIZINGS)),
+        risk={
+            "max_leverage": draw(st.sampled_from([None, 1.0, 0.5, 3.0])),
+            "max_position": draw(st.sampled_from([None, None, 60.0])),
+        },
+        execution=draw(executions()),
+        carried=draw(accounts(market, None)),
+    )
+
+
+@st.composite
 def lanes(draw: st.DrawFn, market: RandomBars) -> Lane:
     """A lane of either kind of strategy."""
     in_columns = draw(st.booleans())
@@ -255,6 +278,14 @@ def plain_cases(draw: st.DrawFn) -> Case:
 
 
 @st.composite
+def plain_bar_cases(draw: st.DrawFn) -> Case:
+    """Lanes in one symbol whose strategies see bar after bar."""
+    market = {"A": draw(series(draw(st.integers(1, 120))))}
+    found = draw(st.lists(plain_bar_lanes(market), min_size=1, max_size=2))
+    return Case(market, found, draw(windows(market)))
+
+
+@st.composite
 def mixed_cases(draw: st.DrawFn) -> Case:
     """Lanes of every kind in any market."""
     market = draw(markets())
@@ -263,5 +294,5 @@ def mixed_cases(draw: st.DrawFn) -> Case:
 
 
 def cases() -> st.SearchStrategy[Case]:
-    """Return every kind of lane, half of them such that arrays can be made of them."""
-    return st.one_of(plain_cases(), mixed_cases())
+    """Return every kind of lane: such that arrays, or straight walks, are made of them, or any."""
+    return st.one_of(plain_cases(), plain_bar_cases(), mixed_cases())

@@ -12,7 +12,7 @@ from admf.containers.events import Bar
 from admf.containers.market_data import Bars
 from admf.containers.strategies.base import Context, FeatureView, Strategy
 
-__all__ = ["RandomOrders", "RandomTargets"]
+__all__ = ["RandomMarketOrders", "RandomOrders", "RandomTargets"]
 
 
 class RandomTargets(Strategy):
@@ -90,3 +90,40 @@ class RandomOrders(Strategy):
             ctx.close()
         elif ctx.equity > 500.0 and ctx.rng.random() < 0.8:
             ctx.target(1.0 if math.isnan(mean) or mean < bar.close else -1.0)
+
+
+class RandomMarketOrders(Strategy):
+    """Places market orders, often several at a bar, and now and then another kind of order."""
+
+    seed: int = 0
+    often: float = 0.3
+    levels: float = 0.02
+    fails_at: int = -1
+
+    def on_bar(self, bar: Bar, ctx: Context) -> None:
+        rng = np.random.default_rng([self.seed, bar.ts // 10**9])
+        if ctx.bar_index == self.fails_at:
+            raise ValueError("no more")
+        while rng.random() < self.often:
+            self._act(ctx, rng, None if rng.random() < 0.5 else float(rng.integers(1, 40)) / 2)
+        if rng.random() < self.levels:
+            ctx.buy(2.0, limit=bar.close * 0.97, stop_loss=bar.close * 0.9)
+        if rng.random() < self.levels:
+            ctx.sell(3.0, take_profit=bar.close * 0.9, time_in_force="day")
+
+    def _act(self, ctx: Context, rng: np.random.Generator, quantity: float | None) -> None:
+        match int(rng.integers(0, 6)):
+            case 0:
+                ctx.buy(quantity)
+            case 1:
+                ctx.sell(quantity, time_in_force="day")
+            case 2:
+                ctx.target(float(rng.choice([0.0, 1.0, -1.0, 0.5])))
+            case 3 if ctx.position:
+                ctx.close()
+            case 4 if ctx.equity > ctx.cash:
+                ctx.sell(abs(ctx.position))
+            case _ if ctx.feature("sma", 3) > ctx.feature("max", 2, on="open"):
+                ctx.buy(1.0)
+            case _:
+                ctx.cancel()

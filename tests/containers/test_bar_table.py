@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from admf.containers import bar_table
 from admf.containers.bar_table import BarTable
 from admf.containers.events import Bar
 from admf.containers.market_data import Bars, MarketData
@@ -49,7 +50,19 @@ def test_prices_of_a_row() -> None:
     prices = table().prices(3)
     assert (prices.open, prices.high, prices.low, prices.close) == (101.5, 103.0, 101.0, 102.0)
     assert type(prices.open) is float
-    assert table().bars[3].close == 102.0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4, 100])
+def test_bars_are_made_into_events_some_at_a_time(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_table, "BARS_AT_ONCE", at_once)
+    whole, expected = table(), DATA.block(0, 5).events()
+    for row in (0, 1, 5, 2, 3):
+        first, made = whole.bars_around(row)
+        assert made == expected[first : first + at_once]
+        assert made[row - first] == expected[row]
+        assert whole.bars_around(row)[1] is made
 
 
 def test_the_last_close_lives_until_the_next_bar() -> None:

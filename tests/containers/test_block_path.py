@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from admf.containers import bar_table, lane_arrays, portfolio
+from admf.containers.bar_table import BarTable
 from admf.containers.config import CarriedAccount, CarriedPosition
 from admf.containers.events import Bar, Features, Fill, Order, PortfolioUpdate, PositionOpen, Signal
 from admf.containers.lane_arrays import LaneArrays
+from admf.containers.lane_bars import LaneBars
 from admf.containers.lane_events import LANE_TYPES
 from admf.containers.portfolio import PortfolioContainer
 from admf.engine.batch import Batch
@@ -21,7 +24,7 @@ from admf.engine.events import Envelope, Event, WindowEnd, WindowStart
 from admf.engine.window import ExecutionWindow
 from tests.containers.harness import FIRST_TS, Lane, Recorder, random_bars, run_lanes, run_window
 from tests.containers.random_lanes import Case, cases, plain_cases
-from tests.containers.random_strategies import RandomOrders, RandomTargets
+from tests.containers.random_strategies import RandomMarketOrders, RandomOrders, RandomTargets
 
 HUNTING = "ADMF_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("ADMF_EXAMPLES", "50"))
@@ -81,14 +84,17 @@ SIZES = st.sampled_from([1, 2, 3, 7, 4096])
 
 
 @settings(deadline=None, max_examples=EXAMPLES, derandomize=not HUNTING)
-@given(case=cases(), size=SIZES, other_size=SIZES, rests=st.booleans())
+@given(case=cases(), size=SIZES, other_size=SIZES, rests=st.booleans(), at_once=SIZES)
 def test_both_ways_tell_the_same_events_with_the_same_numbers_and_causes(
-    case: Case, size: int, other_size: int, rests: bool
+    case: Case, size: int, other_size: int, rests: bool, at_once: int
 ) -> None:
     reference = told_of(case, dispatch="bus", block_size=size)
     with pytest.MonkeyPatch.context() as patch:
         if rests:  # as on a machine that is so slow that each look at the clock finds time is up
             patch.setattr(Bus, "must_rest", True)
+            patch.setattr(bar_table, "BARS_AT_ONCE", 5)
+        patch.setattr(lane_arrays, "CHANGES_AT_ONCE", at_once)
+        patch.setattr(portfolio, "MARKS_AT_ONCE", at_once)
         assert told_of(case, block_size=size) == reference
         other = told_of(case, block_size=other_size)
     assert list(map(own_events, other)) == list(map(own_events, reference))
@@ -174,6 +180,9 @@ LONG_LANES = {
         {"seed": 2, "often": 0.02},
         risk={"max_leverage": None, "stop_loss_pct": 30.0},
     ),
+    "market_orders": Lane(
+        RandomMarketOrders, {"seed": 6, "often": 0.4}, risk={"max_leverage": None}
+    ),
     "arrays": Lane(
         RandomTargets,
         {"seed": 3, "often": 0.7},
@@ -215,6 +224,26 @@ def test_arrays_are_what_a_plain_columnar_lane_is_computed_with(
     lane = Lane(RandomTargets, {"seed": 3}, sizing={"type": "fixed_units", "value": 10.0})
     (run,) = run_lanes([lane], random_bars(300), block_size=100)
     assert done == [True] * 3
+    assert len(run.of(Fill)) > 50
+
+
+@pytest.mark.parametrize(("levels", "straight"), [(0.0, True), (0.05, False)])
+def test_steps_in_which_market_orders_work_are_walked_through_without_turns(
+    levels: float, straight: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+    walk = LaneBars.walk
+
+    def watched(self: LaneBars, table: BarTable, step: int, stop: int) -> int:
+        reached = walk(self, table, step, stop)
+        left.extend([reached] * (reached < stop))
+        return reached
+
+    monkeypatch.setattr(LaneBars, "walk", watched)
+    monkeypatch.setattr(Bus, "must_rest", False)
+    lane = Lane(RandomMarketOrders, {"seed": 3, "levels": levels})
+    (run,) = run_lanes([lane], random_bars(300), block_size=100)
+    assert (not left) == straight
     assert len(run.of(Fill)) > 50
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from admf.containers import bar_table
 from admf.containers.events import Bar, Fill, Signal
 from admf.containers.strategies.base import Context, Strategy
 from tests.containers.harness import DAY, FIRST_TS, LaneRun, flat, run, run_lanes, script
@@ -137,6 +138,49 @@ def failed(action: Any) -> LaneRun:
     result = run(script({1: action}), flat(100, 3))
     assert result.document["status"] == "failed"
     return result
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 4096])
+@pytest.mark.parametrize("symbols", ["A", "AB"])
+def test_what_a_strategy_sees_depends_on_no_block_and_on_no_other_lane(
+    symbols: str, block_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_table, "BARS_AT_ONCE", 3)
+    seen: list[tuple[str, int, float, float, float]] = []
+
+    class Watch(Strategy):
+        fast: int = 2
+
+        def on_bar(self, bar: Bar, ctx: Context) -> None:
+            values = ctx.feature("max", self.fast), ctx.feature("max", self.fast, on="high")
+            seen.append((bar.symbol, ctx.bar_index, *values, ctx.equity))
+            if ctx.bar_index == 0:
+                ctx.buy(1.0)
+
+    bars = [(close, close + 1.0, close, close) for close in (100.0, 104.0, 102.0, 101.0, 105.0)]
+    lanes = [Settings(Watch, {"fast": fast}, capital=1_000.0) for fast in (2, 2, 3)]
+    run_lanes(lanes, dict.fromkeys(symbols, bars), block_size=block_size)
+    closes = [bar[3] for bar in bars]
+    expected = {
+        (symbol, index, top, top + 1.0, 1_000.0 + bool(index) * len(symbols) * (close - 104.0))
+        for fast in (2, 3)
+        for symbol in symbols
+        for index, close in enumerate(closes)
+        if index >= fast - 1
+        for top in [max(closes[index - fast + 1 : index + 1])]
+    }
+    assert {it for it in seen if not math.isnan(it[2])} == expected
+    assert len(seen) == 3 * len(symbols) * len(bars)
+
+
+@pytest.mark.parametrize("block_size", [2, 4096])
+def test_a_lane_that_fails_is_marked_to_the_bar_at_which_it_does(block_size: int) -> None:
+    class Fails(Strategy):
+        def on_bar(self, bar: Bar, ctx: Context) -> None:
+            if ctx.bar_index == 3:
+                raise ValueError("no more")
+
+    assert len(run(Fails, flat(100, 6), block_size=block_size).equity) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from admf.containers import indicators
 from admf.containers.indicators import BAR_COLUMNS, Indicator, indicator_names, resolve_indicator
 from admf.engine.errors import ConfigError
 
@@ -47,6 +48,47 @@ def test_every_indicator_is_nan_for_its_lookback_and_float_throughout() -> None:
         for output in outputs:
             assert output.dtype == np.float64, indicator.function
             assert np.isnan(output[: indicator.lookback]).all(), indicator.function
+
+
+def by_chunk(indicator: Indicator, data: Columns) -> list[NDArray[np.float64]]:
+    """Compute an indicator as a store does."""
+    parts: list[list[NDArray[np.float64]]] = [[] for _ in indicator.outputs]
+    for context, start, stop in indicator.chunks(len(data["close"])):
+        outputs = indicator.compute({name: it[context:stop] for name, it in data.items()})
+        for part, output in zip(parts, outputs, strict=True):
+            part.append(output[start - context :])
+    return [np.concatenate(part) for part in parts]
+
+
+def test_chunks_give_what_the_whole_gives_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indicators, "CHUNK", 2_500)
+    monkeypatch.setattr(indicators, "_LEAST_CONTEXT", 2_000)
+    data = columns(7_001)
+    for indicator in usable_indicators():
+        for whole, chunks in zip(indicator.compute(data), by_chunk(indicator, data), strict=True):
+            scale = np.nanmax(np.abs(whole), initial=1.0)
+            np.testing.assert_allclose(
+                chunks / scale, whole / scale, rtol=0, atol=1e-8, err_msg=indicator.function
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "period", "rows", "expected"),
+    [
+        ("sma", 10, 0, []),
+        ("sma", 10, 262_144, [(0, 0, 262_144)]),
+        ("sma", 10, 300_000, [(0, 0, 262_144), (245_760, 262_144, 300_000)]),
+        ("sma", 1_001, 300_000, [(0, 0, 262_144), (230_144, 262_144, 300_000)]),
+        ("sma", 8_193, 300_000, [(0, 0, 262_144), (0, 262_144, 300_000)]),
+        ("sma", 8_194, 600_000, [(0, 0, 600_000)]),
+        ("obv", None, 600_000, [(0, 0, 600_000)]),
+    ],
+)
+def test_a_chunk_has_many_lookbacks_as_context_unless_all_bars_count(
+    name: str, period: int | None, rows: int, expected: list[tuple[int, int, int]]
+) -> None:
+    indicator = resolve_indicator(name, () if period is None else (period,))
+    assert list(indicator.chunks(rows)) == expected
 
 
 @pytest.mark.parametrize("name", ["sma", "macd", "cdldoji", "ht_trendmode", "adx", "obv"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admf.engine.batch import Batch
+from admf.engine.batch import Arrangement, Batch
 from admf.engine.batch_correlations import correlations_of
 from admf.engine.block import Block, DictionaryColumn
 from admf.engine.bus import Bus
@@ -142,6 +143,74 @@ def test_a_policy_is_after_a_batch_as_after_its_single_events(
             one_by_one.observe(Envelope(0, 0, "", event))
         batched.observe_batch(batch_of(events, shared=shared))
         assert state(batched) == state(one_by_one)
+
+
+def in_turn(runs: list[tuple[str, int, bool]]) -> tuple[list[Event], Batch]:
+    """Return events one correlation after the other, and a batch of them that says so.
+
+    Args:
+        runs: Of each correlation its id, how many events it has, and whether it closes.
+    """
+    events: list[Event] = [Noise(0)]
+    for name, count, closes in runs:
+        events += [Opened(len(events), name), *(Moved(9, name, by) for by in range(count))]
+        events += [Closed(len(events), name)] if closes else []
+    eager = batch_of(events)
+    ids = tuple(name for name, _, _ in runs)
+    blocks = []
+    for block in eager.blocks:
+        if block.cls is not Noise:
+            codes = np.array([ids.index(name) for name in block.listed("name")])
+            block = Block(block.cls, {**block.columns, "name": DictionaryColumn(codes, ids)})
+        blocks.append(block)
+    arrange = Mock(return_value=Arrangement(eager.order, eager.causes))
+    return events, Batch.arranged_later(blocks, arrange, sources=eager.sources, in_turn=True)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(
+    parts=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.sampled_from([True, True, False])), max_size=5),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_a_policy_is_after_events_in_turn_as_after_single_ones(
+    name: str, parts: list[list[tuple[int, bool]]]
+) -> None:
+    one_by_one, batched = POLICIES[name](), POLICIES[name]()
+    assert isinstance(batched, TakesBatches)
+    for part in parts:
+        runs = [(IDS[place], *run) for place, run in enumerate(part)]
+        events, batch = in_turn(runs)
+        for event in events:
+            one_by_one.observe(Envelope(0, 0, "", event))
+        batched.observe_batch(batch)
+        assert state(batched) == state(one_by_one)
+
+
+def test_the_order_of_events_is_computed_once_and_only_if_somebody_asks() -> None:
+    arrange = Mock(return_value=Arrangement(np.array([1, 0, 1], dtype=np.uint8), None))
+    blocks = [Block.of([Noise(2)]), Block.of([Opened(1, "a"), Opened(3, "b")])]
+    batch = Batch.arranged_later(blocks, arrange)
+    chosen = batch.of((Opened,))
+    assert chosen is not None
+    assert (len(batch), len(chosen), arrange.call_count) == (3, 2, 0)
+    assert list(chosen) == [Opened(1, "a"), Opened(3, "b")]
+    assert list(batch) == [Opened(1, "a"), Noise(2), Opened(3, "b")]
+    assert batch.causes is None
+    assert arrange.call_count == 1
+
+
+def test_a_policy_need_not_know_the_order_of_events_in_turn_that_all_close() -> None:
+    _, batch = in_turn([("a", 2, True), ("b", 0, True)])
+    policy = TradeComplete()
+    policy.observe_batch(batch)
+    assert isinstance(batch._arrange, Mock)
+    assert (policy.retained_count, batch._arrange.call_count) == (0, 0)
+    found = correlations_of(batch)
+    assert found is not None
+    assert (found.most_open(), found.most_events) == (1, 4)
 
 
 def test_a_policy_that_tells_of_completed_correlations_does_so_of_those_in_a_batch() -> None:

@@ -13,6 +13,7 @@ from admf.engine.block import (
     UNROLLED_AT_ONCE,
     Block,
     DictionaryColumn,
+    LateColumn,
     event_class,
     is_block,
     last_ts,
@@ -86,6 +87,46 @@ def test_slices_selections_and_copies_hold_the_same_events():
     assert list(block.slice(2, 5)) == [row(number) for number in (2, 3, 4)]
     assert list(block.select(even)) == [row(number) for number in (0, 2, 4, 6, 8)]
     assert list(block.copy()) == list(block)
+
+
+def late(count: int, asked: list[int]) -> Block[Quote]:
+    """Return the same block, with a column that says when it is computed."""
+    present = quotes(count)
+
+    def compute() -> np.ndarray:
+        asked.append(count)
+        return present.column("levels")
+
+    return Block(Quote, {**present.columns, "levels": LateColumn(count, compute)})
+
+
+def test_a_late_column_is_computed_once_and_only_when_it_is_read():
+    asked: list[int] = []
+    block = late(4, asked)
+    size = block.size_bytes
+    assert (len(block), block.column("price").tolist(), asked) == (4, [0.0, 0.25, 0.5, 0.75], [])
+    assert list(block) == list(quotes(4))
+    assert block.column("levels") is block.column("levels")
+    assert (asked, block.size_bytes - size) == ([4], 64)
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        lambda block: list(block.slice(1, 3)),
+        lambda block: list(block.select(np.arange(4) % 2 == 0)),
+        lambda block: list(block.copy()),
+        lambda block: block.listed("levels"),
+        lambda block: block.rows_where("levels", (2.0, 3.0)).tolist(),
+    ],
+)
+def test_a_late_column_reads_as_one_that_is_there(taken: Any):
+    assert taken(late(4, [])) == taken(quotes(4))
+
+
+def test_a_late_column_has_as_many_rows_as_the_others():
+    with pytest.raises(ValueError, match="'levels' has 3 rows"):
+        Block(Quote, {**quotes(4).columns, "levels": LateColumn(3, lambda: np.zeros((3, 2)))})
 
 
 def test_a_slice_shares_the_arrays_and_a_copy_does_not():
@@ -188,6 +229,19 @@ def test_events_come_back_from_a_block_as_they_were_to_the_last_type(values: lis
     assert msgspec.json.encode(back) == msgspec.json.encode(events)
 
 
+@given(VALUES)
+def test_a_block_that_holds_events_is_the_one_that_is_made_of_them(values: list[Any]):
+    events = [Loose(ts, value) for ts, value in enumerate(values)]
+    block = Block.holding(events)
+    assert (block.cls, len(block), block._columns) == (Loose, len(events), None)
+    assert all(a is b for a, b in zip(block.events(), events, strict=True))
+    expected = Block.of(events)
+    assert repr(block.listed("value")) == repr(expected.listed("value"))
+    assert type(block.columns["value"]) is type(expected.columns["value"])
+    assert block.columns is block.columns
+    assert repr(block.events()) == repr(events)
+
+
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
@@ -211,6 +265,11 @@ def test_texts_are_encoded_by_a_dictionary():
     column = Block.of([Loose(0, text) for text in ("b", "a", "b")]).columns["value"]
     assert isinstance(column, DictionaryColumn)
     assert (column.values, column.codes.tolist(), len(column)) == (("b", "a"), [0, 1, 0], 3)
+
+
+@pytest.mark.parametrize("value", ["a", None])
+def test_a_text_or_nothing_that_all_rows_share_is_there_once(value: str | None):
+    assert Block.of([Loose(0, value)] * 3).columns["value"] == value
 
 
 # -- on the bus -----------------------------------------------------------------------------------
@@ -276,3 +335,12 @@ async def test_the_rows_of_a_block_have_the_seq_they_would_have_alone():
     assert alone == [(10 * number, number + 1) for number in range(1, 20, 3)]
     for cuts in ([1], [7], [20]):
         assert await causes(cuts) == alone
+
+
+def test_a_compact_block_copies_only_parts_of_arrays():
+    block = quotes(10)
+    part = block.slice(2, 5)
+    assert list(part.compact()) == list(part)
+    assert not np.shares_memory(part.compact().ts, block.ts)
+    whole = part.copy()
+    assert whole.compact().ts is whole.ts

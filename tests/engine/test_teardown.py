@@ -63,6 +63,18 @@ async def test_errors_are_kept_with_the_step_and_do_not_keep_others_from_theirs(
     assert error.__notes__ == ["raised by stop of a"]
 
 
+async def test_errors_outlast_what_went_well():
+    works, teardown = Works(), Teardown(Deadlines())
+    error = ValueError("of a")
+    await teardown.attempt("stop", "a", works.raising("a", error))
+    await teardown.attempt("stop", "b", works.succeeding("b"))
+    teardown.forget_successes()
+    assert (teardown.errors, teardown.error("stop", "a")) == ([error], error)
+    assert teardown.error("stop", "b") is None
+    await teardown.attempt("stop", "a", works.raising("a", ValueError("again")))
+    assert works.begun == ["a", "b"]
+
+
 async def test_an_overrun_is_reported_and_the_following_steps_have_their_own_time():
     works, teardown = Works(), Teardown(Deadlines(drain=NOW))
     await teardown.attempt("drain", "the bus", works.hanging("drain"))

@@ -182,6 +182,17 @@ def test_a_sink_is_fed_whether_or_not_its_events_are_traced() -> None:
     assert tracer.summary().by_type == {"OPENED": 1}
 
 
+def test_sinks_that_were_dropped_are_fed_no_more_and_the_rest_goes_on() -> None:
+    log: list[tuple[str, object]] = []
+    tracer = EventTracer((Tick,), LoggedWindow(log), [Recorder("sink", {Tick}, log)])
+    for seq in (1, 2):
+        tracer.record(Envelope(seq, 0, "", Tick(seq, 1.0)))
+        tracer.drop_sinks()
+    tracer.record(Envelope(3, 0, "", LateTick(3, 1.0)))
+    assert [name for name, _ in log] == ["sink", "policy", "policy", "policy"]
+    assert tracer.summary().by_type == {"LATE_TICK": 1, "TICK": 2}
+
+
 def test_the_types_are_those_of_the_trace_and_of_the_sinks() -> None:
     sinks = [Recorder("a", {Tick, Closed}, []), Recorder("b", {Closed, WindowEnd}, [])]
     tracer = EventTracer([Opened, Tick], Minimal(), sinks)

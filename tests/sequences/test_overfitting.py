@@ -193,12 +193,20 @@ def test_some_groups_without_returns_do_no_harm() -> None:
     assert probability_of_backtest_overfitting(lambda: [blocks]).trials == 4
 
 
+def test_what_is_kept_for_the_second_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = blocks_of(noise(1, 70))
+    found = probability_of_backtest_overfitting(lambda: [trials])
+    for kept in (0, 1):
+        monkeypatch.setattr("admf.sequences.overfitting._SLICES_KEPT", kept)
+        assert probability_of_backtest_overfitting(lambda: [trials]) == found
+
+
 def test_the_memory_does_not_depend_on_the_number_of_trials() -> None:
     import tracemalloc
 
     batch = blocks_of(noise(1, 100))
     peaks = []
-    for batches in (1, 4):
+    for batches in (2, 5):
         tracemalloc.start()
         probability_of_backtest_overfitting(lambda count=batches: (batch for _ in range(count)))
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -357,7 +357,7 @@ def test_an_override_of_a_whole_phase_beats_the_file(load: Load) -> None:
     loaded = load(text, "phase_overrides={validation: {seed: 2}}", "seed=3")
 
     assert settings_of(loaded, "validation").seed == 2
-    assert settings_of(loaded, "validation").block_size == 32_768
+    assert settings_of(loaded, "validation").block_size is None
     assert settings_of(loaded).seed == 3
 
 

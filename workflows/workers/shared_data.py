@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admf.containers.market_data import Bars, MarketData
+from admf.containers.scratch import Scratch
 
 __all__ = ["SharedData", "SharedDataAddress", "open_shared_data"]
 
 _COLUMNS = ("ts", "open", "high", "low", "close", "volume")
+_AT_ONCE = 1 << 20
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -36,11 +38,13 @@ class SharedDataAddress(msgspec.Struct, frozen=True):
         path: A file.
         parts: Where in it the bars stand.
         timeframe: Bar size, e.g. ``1d``.
+        long: Whether the data are too long to be held in memory.
     """
 
     path: str
     parts: tuple[_Part, ...]
     timeframe: str | None
+    long: bool
 
 
 class SharedData:
@@ -60,7 +64,8 @@ class SharedData:
         path = str(self._file.name)
         if nameless:
             path = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
-        self.address = SharedDataAddress(path, parts, data.timeframe)
+        long = data.scratch is not None
+        self.address = SharedDataAddress(path, parts, data.timeframe, long)
 
     def close(self) -> None:
         """Let go of the file; whoever has opened it keeps it."""
@@ -72,10 +77,15 @@ def open_shared_data(address: SharedDataAddress) -> MarketData:
     with Path(address.path).open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     bars = {part.symbol: _bars(content, part) for part in address.parts}
+    scratch = None
+    if address.long:
+        scratch = Scratch()
+        scratch.adopt(content)
     return MarketData(
         [bars[part.symbol] for part in address.parts if part.traded],
         extras=[bars[part.symbol] for part in address.parts if not part.traded],
         timeframe=address.timeframe,
+        scratch=scratch,
     )
 
 
@@ -86,7 +96,9 @@ def _write(file: IO[bytes], data: MarketData) -> tuple[_Part, ...]:
         bars = data.bars(symbol)
         for name in _COLUMNS:
             column: NDArray[Any] = getattr(bars, name)
-            file.write(column.data)
+            for first in range(0, len(column), _AT_ONCE):
+                file.write(column[first : first + _AT_ONCE].data)
+                data.drop()
         parts.append(_Part(symbol, start, len(bars), symbol in data.symbols))
         start += len(_COLUMNS) * 8 * len(bars)
     if not start:

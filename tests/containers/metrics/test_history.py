@@ -18,7 +18,7 @@ BYTES_PER_MARK = 16
 
 @settings(deadline=None)
 @given(
-    portions=st.lists(st.integers(0, 3000), min_size=1, max_size=8),
+    portions=st.lists(st.integers(0, 3000) | st.integers(4000, 5000), min_size=1, max_size=8),
     limit=st.none() | st.integers(1, 2500),
 )
 def test_the_curve_is_the_last_marks_however_they_arrive(

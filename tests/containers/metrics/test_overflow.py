@@ -47,6 +47,27 @@ class Files:
         return MemoryJournal(name, self.files)
 
 
+@settings(deadline=None)
+@given(
+    portions=st.lists(st.integers(1, 3000) | st.integers(4000, 9000), min_size=2, max_size=7),
+    before=st.integers(0, 6),
+)
+def test_blocks_that_were_kept_whole_leave_memory_as_others_do(
+    marks: Marks, portions: list[int], before: int
+) -> None:
+    whole = marks(np.arange(sum(portions), dtype=np.float64))
+    overflow = Files(active=False)
+    history, start = EquityHistory(file=OverflowFile(overflow, "equity"), held=500), 0
+    for number, portion in enumerate(portions):
+        overflow.active = number >= before
+        history.fold(whole.slice(start, start + portion))
+        start += portion
+    assert list(history.values("equity")) == whole.column("equity").tolist()
+    assert list(history.values("ts")) == whole.ts.tolist()
+    if overflow.active:
+        assert history.size_bytes() <= 4 * 1024 * 16
+
+
 class Folder(LocalFolder):
     """An overflow into files, whose writes and removals can be made to fail."""
 

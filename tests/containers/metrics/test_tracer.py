@@ -19,6 +19,7 @@ from admf.containers.events import (
 )
 from admf.containers.metrics import Annualisation, MetricsEventTracer, history_limit
 from admf.engine.block import Block
+from admf.engine.errors import StateError
 from admf.engine.events import Envelope, Event
 from admf.engine.retention import RetentionPolicy, TracingConfig, make_policy
 
@@ -131,6 +132,23 @@ def test_results_can_be_asked_for_at_any_time(
     record(silent, *day)
     assert asked.results().metrics == silent.results().metrics
     assert list(asked.results().trades) == list(silent.results().trades)
+
+
+def test_concluded_metrics_stay_as_they_are(
+    day: list[Event | Block[PortfolioUpdate]], marks: Callable[..., Block[PortfolioUpdate]]
+) -> None:
+    concluded, silent = (make_tracer("trade_complete", series=True) for _ in range(2))
+    record(concluded, *day)
+    record(silent, *day)
+    concluded.conclude()
+    concluded.conclude()
+    assert concluded.results().figures() == silent.results().figures()
+    assert list(concluded.results().trades) == list(silent.results().trades)
+    assert concluded.series()["traded_value"] == silent.series()["traded_value"]
+    record(concluded, marks([1.0]))
+    assert concluded.metrics() == silent.metrics()
+    with pytest.raises(StateError, match="concluded"):
+        concluded.metric("sharpe_ratio")
 
 
 def test_the_policy_is_the_one_given() -> None:
