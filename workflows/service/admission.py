@@ -1,0 +1,157 @@
+"""What an experiment from outside may not do: run code, or reach files, that it is not given.
+
+That is decided on the experiment as it was written, wherever in it something stands, and before
+anything that it names is imported or opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from admf.engine.errors import ConfigError, Problem
+from admf.sequences.phase import ResolvedPhase
+from admf.workflows.nodes import FieldPath, Node, key_place
+
+__all__ = ["Admission"]
+
+_IMPORTABLE = re.compile(r"\s*[^\W\d]\w*(\s*\.\s*[^\W\d]\w*)*\s*:\s*[^\W\d]\w*\s*")
+_NAMES_CODE = frozenset({("strategy", "type"), ("workflow",)})
+_NO_CODE = frozenset({"description", "symbols", "benchmark"})
+"""Fields whose text nobody imports, and which may well look as if: ``NASDAQ:AAPL``."""
+_NOT_FROM_RESULTS = frozenset({"strategy", "strategy.type", "data", "data.path", "data.symbols"})
+_IN_FOLDER = re.compile(r"[^\x00-\x1f\\:]+")
+
+
+class Admission:
+    """Judges experiments that come from outside.
+
+    Args:
+        data_root: The folder below which their data lies.
+        allowed: The strategies and workflows that they may import, ``package.module:Class`` each.
+
+    Raises:
+        ValueError: A name of what is allowed has another form.
+    """
+
+    def __init__(self, data_root: Path, allowed: Collection[str] = ()) -> None:
+        self._root = data_root
+        self._allowed = frozenset(allowed)
+        for name in self._allowed:
+            if not all(part.isidentifier() for part in name.replace(":", ".", 1).split(".")):
+                raise ValueError(f"{name!r} is not of the form package.module:Class")
+
+    def problems(self, root: Node) -> Iterator[Problem]:
+        """Yield all that an experiment may not do."""
+        fields = root.value if isinstance(root.value, dict) else {}
+        if "results_dir" in fields:
+            yield key_place(root, ("results_dir",)).problem(
+                ("results_dir",), "is the service's to choose: leave it out"
+            )
+        yield from self._below(root, ())
+
+    def placed(self, node: Node) -> Node:
+        """Return an experiment that may be run, the paths of its data below the data root."""
+        if isinstance(node.value, list):
+            children = [self.placed(it) for it in node.value]
+            return msgspec.structs.replace(node, value=children)
+        if not isinstance(node.value, dict):
+            return node
+        fields = {key: self.placed(child) for key, child in node.value.items()}
+        data = fields.get("data")
+        if data is not None and isinstance(data.value, dict):
+            path = data.value.get("path")
+            if path is not None and isinstance(path.value, str):
+                there = msgspec.structs.replace(path, value=str(self._root / path.value))
+                inner = {**data.value, "path": there}
+                fields["data"] = msgspec.structs.replace(data, value=inner)
+        return msgspec.structs.replace(node, value=fields)
+
+    def check_data(self, phases: Iterable[ResolvedPhase]) -> None:
+        """Look once more at the data of phases, now that all that is said of it is put together.
+
+        Raises:
+            ConfigError: Files would be read that lie elsewhere.
+        """
+        found: list[Problem] = []
+        for phase in phases:
+            data, benchmark = phase.settings.data, phase.settings.benchmark
+            if data.source != "file" or data.path is None:
+                continue
+            symbols = dict.fromkeys((*data.symbols, *([benchmark] if benchmark else [])))
+            faults = [self._symbol_fault(Path(data.path), it) for it in symbols]
+            if not self._is_inside(Path(data.path)):
+                faults.append("leads out of the service's data folder")
+            found += [Problem(fault, "data.path") for fault in faults if fault]
+        if found:
+            raise ConfigError(list(dict.fromkeys(found)))
+
+    def _below(self, node: Node, path: FieldPath) -> Iterator[Problem]:
+        if isinstance(node.value, dict):
+            yield from self._of_section(node, node.value, path)
+            for key, child in node.value.items():
+                yield from self._below(child, (*path, key))
+        elif isinstance(node.value, list):
+            for row, child in enumerate(node.value):
+                yield from self._below(child, (*path, row))
+        elif isinstance(node.value, str):
+            yield from self._of_text(node, node.value, path)
+
+    def _of_section(
+        self, node: Node, fields: dict[str, Node], path: FieldPath
+    ) -> Iterator[Problem]:
+        if path and path[-1] == "data":
+            yield from self._of_data(fields, path)
+        if path and path[-1] == "inputs":
+            for name in fields:
+                if ".".join(part.strip() for part in name.split(".")) in _NOT_FROM_RESULTS:
+                    yield key_place(node, (name,)).problem(
+                        (*path, name), "cannot come from results in a run over HTTP"
+                    )
+
+    def _of_text(self, node: Node, text: str, path: FieldPath) -> Iterator[Problem]:
+        """Yield a problem if a text could have something imported that is not allowed."""
+        names_code = (path[-2:] in _NAMES_CODE or path[-1:] in _NAMES_CODE) and ":" in text
+        is_harmless = not _NO_CODE.isdisjoint(path)
+        looks_so = not is_harmless and _IMPORTABLE.fullmatch(text) is not None
+        if (names_code or looks_so) and text not in self._allowed:
+            message = (
+                "names code that this service does not run; its host allows what it may import"
+            )
+            yield node.place.problem(path, message)
+
+    def _of_data(self, fields: dict[str, Node], path: FieldPath) -> Iterator[Problem]:
+        where = fields.get("path")
+        if where is None or not isinstance(where.value, str):
+            return
+        fault = self._path_fault(where.value)
+        if fault:
+            yield where.place.problem((*path, "path"), fault)
+            return
+
+    def _path_fault(self, path: str) -> str:
+        if not _IN_FOLDER.fullmatch(path) or path.startswith(("/", "~")) or ".." in _parts(path):
+            return "must be a relative path below the service's data folder, without '..'"
+        return (
+            "" if self._is_inside(self._root / path) else "leads out of the service's data folder"
+        )
+
+    def _symbol_fault(self, folder: Path, symbol: str) -> str:
+        """Return what is wrong with the file of a symbol, which may itself be a link."""
+        files = (folder / f"{symbol}{end}" for end in (".csv", ".csv.gz", ".parquet"))
+        if all(map(self._is_inside, files)):
+            return ""
+        return f"the file of {symbol!r} leads out of the service's data folder"
+
+    def _is_inside(self, path: Path) -> bool:
+        try:
+            return path.resolve().is_relative_to(self._root)
+        except (OSError, RuntimeError, ValueError):  # a loop of links, or too long a name
+            return False
+
+
+def _parts(path: str) -> list[str]:
+    return [part.strip() for part in path.split("/")]
