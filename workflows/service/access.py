@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from admf.engine.clock import Clock
 from admf.workflows.service.limits import ServiceLimits
-from admf.workflows.service.problems import HttpProblem
+from admf.workflows.service.problems import HttpError
 
 __all__ = ["Gate", "TokenBuckets", "is_token"]
 
@@ -66,7 +66,7 @@ class Gate:
         """Serve a request.
 
         Raises:
-            HttpProblem: It may not be made, or not yet.
+            HttpError: It may not be made, or not yet.
         """
         if scope["type"] == "http":
             self._check_rate(scope)
@@ -78,7 +78,7 @@ class Gate:
         early = self._buckets.take(client[0] if client else "")
         if early:
             seconds = str(math.ceil(early))
-            raise HttpProblem(
+            raise HttpError(
                 429, f"too many requests: wait {seconds} s", headers={"Retry-After": seconds}
             )
 
@@ -90,7 +90,7 @@ class Gate:
         is_right = is_token(secret.strip(b" "), self._token)
         if not (is_right and scheme.lower() == _SCHEME):
             challenge = 'Bearer realm="admf"' + (', error="invalid_token"' if given else "")
-            raise HttpProblem(
+            raise HttpError(
                 401,
                 "this needs the header 'Authorization: Bearer <token>' with the service's token",
                 headers={"WWW-Authenticate": challenge},

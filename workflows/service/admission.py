@@ -23,6 +23,7 @@ _NAMES_CODE = frozenset({("strategy", "type"), ("workflow",)})
 _NO_CODE = frozenset({"description", "symbols", "benchmark"})
 """Fields whose text nobody imports, and which may well look as if: ``NASDAQ:AAPL``."""
 _NOT_FROM_RESULTS = frozenset({"strategy", "strategy.type", "data", "data.path", "data.symbols"})
+_FOREIGN = "names code that this service does not run; its host says what experiments may import"
 _IN_FOLDER = re.compile(r"[^\x00-\x1f\\:]+")
 
 
@@ -41,17 +42,21 @@ class Admission:
         self._root = data_root
         self._allowed = frozenset(allowed)
         for name in self._allowed:
-            if not all(part.isidentifier() for part in name.replace(":", ".", 1).split(".")):
+            module, _, cls = name.partition(":")
+            if not all(part.isidentifier() for part in (*module.split("."), cls)):
                 raise ValueError(f"{name!r} is not of the form package.module:Class")
 
+    def foreign_code(self, root: Node) -> Iterator[Problem]:
+        """Yield what an experiment could have imported that is not allowed."""
+        for node, path in _nodes(root, ()):
+            if isinstance(node.value, str) and self._imports(node.value, path):
+                yield node.place.problem(path, _FOREIGN)
+
     def problems(self, root: Node) -> Iterator[Problem]:
-        """Yield all that an experiment may not do."""
-        fields = root.value if isinstance(root.value, dict) else {}
-        if "results_dir" in fields:
-            yield key_place(root, ("results_dir",)).problem(
-                ("results_dir",), "is the service's to choose: leave it out"
-            )
-        yield from self._below(root, ())
+        """Yield what else it may not do."""
+        for node, path in _nodes(root, ()):
+            if isinstance(node.value, dict):
+                yield from self._of_section(node, node.value, path)
 
     def placed(self, node: Node) -> Node:
         """Return an experiment that may be run, the paths of its data below the data root."""
@@ -89,48 +94,28 @@ class Admission:
         if found:
             raise ConfigError(list(dict.fromkeys(found)))
 
-    def _below(self, node: Node, path: FieldPath) -> Iterator[Problem]:
-        if isinstance(node.value, dict):
-            yield from self._of_section(node, node.value, path)
-            for key, child in node.value.items():
-                yield from self._below(child, (*path, key))
-        elif isinstance(node.value, list):
-            for row, child in enumerate(node.value):
-                yield from self._below(child, (*path, row))
-        elif isinstance(node.value, str):
-            yield from self._of_text(node, node.value, path)
+    def _imports(self, text: str, path: FieldPath) -> bool:
+        """Whether a text could have something imported that is not allowed."""
+        names_code = path[-2:] in _NAMES_CODE or path[-1:] in _NAMES_CODE
+        is_harmless = not _NO_CODE.isdisjoint(path)
+        looks_so = not is_harmless and _IMPORTABLE.fullmatch(text) is not None
+        return (looks_so or (names_code and ":" in text)) and text not in self._allowed
 
     def _of_section(
         self, node: Node, fields: dict[str, Node], path: FieldPath
     ) -> Iterator[Problem]:
-        if path and path[-1] == "data":
-            yield from self._of_data(fields, path)
-        if path and path[-1] == "inputs":
-            for name in fields:
-                if ".".join(part.strip() for part in name.split(".")) in _NOT_FROM_RESULTS:
-                    yield key_place(node, (name,)).problem(
-                        (*path, name), "cannot come from results in a run over HTTP"
-                    )
-
-    def _of_text(self, node: Node, text: str, path: FieldPath) -> Iterator[Problem]:
-        """Yield a problem if a text could have something imported that is not allowed."""
-        names_code = (path[-2:] in _NAMES_CODE or path[-1:] in _NAMES_CODE) and ":" in text
-        is_harmless = not _NO_CODE.isdisjoint(path)
-        looks_so = not is_harmless and _IMPORTABLE.fullmatch(text) is not None
-        if (names_code or looks_so) and text not in self._allowed:
-            message = (
-                "names code that this service does not run; its host allows what it may import"
-            )
-            yield node.place.problem(path, message)
-
-    def _of_data(self, fields: dict[str, Node], path: FieldPath) -> Iterator[Problem]:
-        where = fields.get("path")
-        if where is None or not isinstance(where.value, str):
-            return
-        fault = self._path_fault(where.value)
-        if fault:
-            yield where.place.problem((*path, "path"), fault)
-            return
+        if not path and "results_dir" in fields:
+            place = key_place(node, ("results_dir",))
+            yield place.problem(("results_dir",), "is the service's to choose: leave it out")
+        if path[-1:] == ("data",):
+            where = fields.get("path", Node(None))
+            fault = self._path_fault(where.value) if isinstance(where.value, str) else ""
+            if fault:
+                yield where.place.problem((*path, "path"), fault)
+        if path[-1:] == ("inputs",):
+            for name in sorted(_NOT_FROM_RESULTS.intersection(fields)):
+                message = "cannot come from results in a run over HTTP"
+                yield key_place(node, (name,)).problem((*path, name), message)
 
     def _path_fault(self, path: str) -> str:
         if not _IN_FOLDER.fullmatch(path) or path.startswith(("/", "~")) or ".." in _parts(path):
@@ -151,6 +136,17 @@ class Admission:
             return path.resolve().is_relative_to(self._root)
         except (OSError, RuntimeError, ValueError):  # a loop of links, or too long a name
             return False
+
+
+def _nodes(node: Node, path: FieldPath) -> Iterator[tuple[Node, FieldPath]]:
+    """Yield all values of an experiment, with their paths."""
+    yield node, path
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            yield from _nodes(child, (*path, key))
+    elif isinstance(node.value, list):
+        for row, child in enumerate(node.value):
+            yield from _nodes(child, (*path, row))
 
 
 def _parts(path: str) -> list[str]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from admf.workflows.held_results import plain
 from admf.workflows.service.ids import is_run_id
-from admf.workflows.service.problems import HttpProblem
+from admf.workflows.service.problems import HttpError
 
 __all__ = ["JsonResponse", "encoded", "link", "number", "problem_response", "run_id_of", "word"]
 
@@ -33,7 +33,7 @@ def encoded(content: Any) -> bytes:
     return msgspec.json.encode(content, enc_hook=plain)
 
 
-def problem_response(problem: HttpProblem) -> Response:
+def problem_response(problem: HttpError) -> Response:
     """Return the answer that says what is wrong."""
     return Response(
         encoded(problem.details),
@@ -52,11 +52,11 @@ def run_id_of(request: Request) -> str:
     """Return the id of the run that a request is about.
 
     Raises:
-        HttpProblem: It is none.
+        HttpError: It is none.
     """
     run_id = str(request.path_params["run_id"])
     if not is_run_id(run_id):
-        raise HttpProblem(404, "there is no such run")
+        raise HttpError(404, "there is no such run")
     return run_id
 
 
@@ -64,11 +64,11 @@ def word(request: Request, name: str, pattern: str) -> str | None:
     """Return a parameter of the query, None if it is not given.
 
     Raises:
-        HttpProblem: It is not of the pattern.
+        HttpError: It is not of the pattern.
     """
     text = request.query_params.get(name)
     if text is not None and not re.fullmatch(pattern, text):
-        raise HttpProblem(400, f"the parameter {name!r} is to match {pattern}")
+        raise HttpError(400, f"the parameter {name!r} is to match {pattern}")
     return text
 
 
@@ -76,11 +76,11 @@ def number(request: Request, name: str, default: int, *, least: int, most: int) 
     """Return a whole number of the query.
 
     Raises:
-        HttpProblem: It is none, or out of bounds.
+        HttpError: It is none, or out of bounds.
     """
     text = request.query_params.get(name)
     if text is None:
         return default
     if not (text.isascii() and _NUMBER.fullmatch(text) and least <= int(text) <= most):
-        raise HttpProblem(400, f"the parameter {name!r} is a whole number from {least} to {most}")
+        raise HttpError(400, f"the parameter {name!r} is a whole number from {least} to {most}")
     return int(text)

@@ -24,7 +24,7 @@ from admf.workflows.service.answers import JsonResponse, problem_response
 from admf.workflows.service.limits import ServiceLimits
 from admf.workflows.service.openapi import Operation, openapi
 from admf.workflows.service.operations import operations_of
-from admf.workflows.service.problems import HttpProblem, problem_of
+from admf.workflows.service.problems import HttpError, problem_of
 from admf.workflows.service.service import RunService
 from admf.workflows.service.views import Health
 
@@ -56,8 +56,8 @@ def create_app(
         clock: Tells the time; the machine's own by default.
 
     Raises:
-        ValueError: The token is empty or not ASCII, a name is of another form, or the runner does
-            not write to a local folder.
+        TypeError: The runner does not write to a local folder.
+        ValueError: The token is empty or not ASCII, or the name of a strategy is of another form.
     """
     if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
         raise ValueError("the token is to be printable ASCII, and not empty")
@@ -82,7 +82,7 @@ def create_app(
         routes=_routes(service, token),
         lifespan=lifespan,
         exception_handlers=dict.fromkeys(
-            (HttpProblem, HTTPException, AdmfError, Exception), on_error
+            (HttpError, HTTPException, AdmfError, Exception), on_error
         ),
     )
     app.router.redirect_slashes = False  # a redirect would go wherever the header Host says
@@ -90,15 +90,15 @@ def create_app(
     return app
 
 
-def _told(service: RunService, error: Exception) -> HttpProblem:
+def _told(service: RunService, error: Exception) -> HttpError:
     """Return what a client is told; of what nobody expected, nothing but that."""
-    if isinstance(error, HttpProblem):
+    if isinstance(error, HttpError):
         return error
     if isinstance(error, AdmfError):
         return problem_of(error, service.redaction)
     if isinstance(error, HTTPException):
-        return HttpProblem(error.status_code, error.detail, headers=error.headers)
-    return HttpProblem(500, "the server failed; its log says why")
+        return HttpError(error.status_code, error.detail, headers=error.headers)
+    return HttpError(500, "the server failed; its log says why")
 
 
 def _routes(service: RunService, token: str | None) -> list[BaseRoute]:
@@ -143,11 +143,11 @@ def _route(operation: Operation) -> Route:
 
 async def _readiness(service: RunService) -> Response:
     if not service.runner.is_open or service.is_stopping:
-        raise HttpProblem(503, "the runner takes no runs")
+        raise HttpError(503, "the runner takes no runs")
     try:
         await to_thread.run_sync(_write_to, service.results_root)
     except OSError:
-        raise HttpProblem(503, "results cannot be written") from None
+        raise HttpError(503, "results cannot be written") from None
     return JsonResponse(Health("ok"))
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from admf.engine.errors import ConfigError, Problem
 from admf.workflows.nodes import Node, Place, node_of
 from admf.workflows.service.limits import ServiceLimits
-from admf.workflows.service.problems import HttpProblem
+from admf.workflows.service.problems import HttpError
 from admf.workflows.yaml_source import compose
 
 __all__ = ["JSON", "YAML", "media_type_of", "parse", "read_body"]
@@ -24,12 +24,12 @@ def media_type_of(request: Request) -> str:
     """Return what the body of a request is written in.
 
     Raises:
-        HttpProblem: It is neither YAML nor JSON. A page of another site could have a browser send
+        HttpError: It is neither YAML nor JSON. A page of another site could have a browser send
             anything else without asking first.
     """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in _NAMES:
-        raise HttpProblem(
+        raise HttpError(
             415,
             f"an experiment is sent as {YAML} or {JSON}; name it in the header Content-Type",
             headers={"Accept-Post": f"{YAML}, {JSON}"},
@@ -41,10 +41,10 @@ async def read_body(request: Request, limits: ServiceLimits) -> bytes:
     """Return the body of a request.
 
     Raises:
-        HttpProblem: It is too long, or takes too long; the rest of it is not read.
+        HttpError: It is too long, or takes too long; the rest of it is not read.
         ClientDisconnect: The client has left.
     """
-    too_long = HttpProblem(413, f"a body may have {limits.body_bytes} bytes", headers=_CLOSE)
+    too_long = HttpError(413, f"a body may have {limits.body_bytes} bytes", headers=_CLOSE)
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limits.body_bytes:
         raise too_long
@@ -56,7 +56,7 @@ async def read_body(request: Request, limits: ServiceLimits) -> bytes:
                 if len(body) > limits.body_bytes:
                     raise too_long
     except TimeoutError:
-        raise HttpProblem(408, "the body took too long to arrive", headers=_CLOSE) from None
+        raise HttpError(408, "the body took too long to arrive", headers=_CLOSE) from None
     return bytes(body)
 
 

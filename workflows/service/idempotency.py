@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from admf.workflows.service.problems import HttpProblem
+from admf.workflows.service.problems import HttpError
 
 __all__ = ["LONGEST_KEY", "IdempotencyKeys"]
 
@@ -45,18 +45,18 @@ class IdempotencyKeys:
             make: Makes a run, and returns its id.
 
         Raises:
-            HttpProblem: The key cannot be used, or stood for another request before.
+            HttpError: The key cannot be used, or stood for another request before.
         """
         if key is None:
             return await make()
         if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
-            raise HttpProblem(
+            raise HttpError(
                 400, f"Idempotency-Key is to have 1 to {LONGEST_KEY} printable ASCII characters"
             )
         digest = hashlib.sha256(body).digest()
         while (entry := self._entries.get(key)) is not None:
             if entry.digest != digest:
-                raise HttpProblem(422, "this Idempotency-Key came with another experiment before")
+                raise HttpError(422, "this Idempotency-Key came with another experiment before")
             if entry.run_id is not None:
                 self._entries.move_to_end(key)
                 return entry.run_id

@@ -39,7 +39,7 @@ def is_run_id(text: str) -> bool:
 
 
 def created_at(run_id: str) -> str:
-    """Return when an id was made, ISO 8601, to the millisecond; empty if no calendar goes so far."""
+    """Return when an id was made, ISO 8601; empty if no calendar goes so far."""
     try:
         moment = datetime.fromtimestamp(int(run_id[:12], 16) / 1000, UTC)
     except (ValueError, OverflowError, OSError):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from admf.engine.ids import MAX_ID_LENGTH
-from admf.workflows.service.ids import RUN_ID
 from admf.workflows.service.idempotency import LONGEST_KEY
+from admf.workflows.service.ids import RUN_ID
 from admf.workflows.service.openapi import EVENT_STREAM, Operation, Parameter
 from admf.workflows.service.results import METRIC, MOST_ROWS, WINDOW, ResultRequests
 from admf.workflows.service.runs import EVENT_TYPES, MOST_RUNS, RunRequests
@@ -112,7 +112,7 @@ def _about_runs(runs: RunRequests) -> tuple[Operation, ...]:
             runs.follow,
             "Follow a run: its progress, and events of some types",
             answer=EVENT_STREAM,
-            problems=(400, 404, 503),
+            problems=(400, 404, 409, 503),
             parameters=(
                 _RUN,
                 Parameter("types", "query", _text(EVENT_TYPES), "Event types: FILL,SIGNAL"),

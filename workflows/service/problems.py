@@ -11,7 +11,7 @@ import msgspec
 
 from admf.engine.errors import AdmfError, ConfigError, DataError, Problem, StateError
 
-__all__ = ["HttpProblem", "ProblemDetails", "Redaction", "problem_of"]
+__all__ = ["HttpError", "ProblemDetails", "Redaction", "problem_of"]
 
 _FOLDERS = re.compile(r"(?<![\w/.:])/(?:[^\s/:'\"]+/)*(?=[^\s/:'\"])")
 
@@ -34,7 +34,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     mistakes: tuple[Problem, ...] = ()
 
 
-class HttpProblem(Exception):
+class HttpError(Exception):
     """A request cannot be met.
 
     Args:
@@ -92,7 +92,7 @@ class Redaction:
         )
 
 
-def problem_of(error: AdmfError, redaction: Redaction) -> HttpProblem:
+def problem_of(error: AdmfError, redaction: Redaction) -> HttpError:
     """Return what a client is told of an error.
 
     Args:
@@ -101,10 +101,10 @@ def problem_of(error: AdmfError, redaction: Redaction) -> HttpProblem:
     """
     if isinstance(error, ConfigError):
         mistakes = tuple(redaction.problem(it) for it in error.problems)
-        return HttpProblem(422, "the experiment has mistakes", mistakes=mistakes)
+        return HttpError(422, "the experiment has mistakes", mistakes=mistakes)
     detail = redaction.text(str(error))
     if isinstance(error, DataError):
-        return HttpProblem(422, detail)
+        return HttpError(422, detail)
     if isinstance(error, StateError):
-        return HttpProblem(503, detail, headers={"Retry-After": "5"})
-    return HttpProblem(500, detail)
+        return HttpError(503, detail, headers={"Retry-After": "5"})
+    return HttpError(500, detail)

@@ -13,7 +13,7 @@ from admf.engine.errors import ConfigError, MissingFileError
 from admf.engine.ids import check_id_path
 from admf.workflows.results import ContainerView, PhaseResults, RunResults
 from admf.workflows.service.answers import JsonResponse, encoded, link, number, run_id_of, word
-from admf.workflows.service.problems import HttpProblem
+from admf.workflows.service.problems import HttpError
 from admf.workflows.service.service import RunService
 from admf.workflows.service.stored import opened, status_of
 from admf.workflows.service.views import (
@@ -114,7 +114,7 @@ class ResultRequests:
             try:
                 return asked.metrics(by=by, top=top or None)
             except ConfigError as error:
-                raise HttpProblem(400, str(error)) from error
+                raise HttpError(400, str(error)) from error
 
         return await self._table(request, table)
 
@@ -133,7 +133,7 @@ class ResultRequests:
             try:
                 document = self._portfolio(request).document()
             except MissingFileError as error:
-                raise HttpProblem(404, "this portfolio has left no results") from error
+                raise HttpError(404, "this portfolio has left no results") from error
             return encoded(self._redacted(document))
 
         return JsonResponse(await self._service.reading(read))
@@ -154,9 +154,9 @@ class ResultRequests:
         results = opened(self._service, run_id_of(request))
         phase = results.phases.get(request.path_params["phase"].replace(":", "/"))
         if phase is None:
-            raise HttpProblem(404, "this run has no such phase")
+            raise HttpError(404, "this run has no such phase")
         if results.status == "completed" and not phase.saved and not phase.skipped:
-            raise HttpProblem(
+            raise HttpError(
                 409,
                 "the results of this phase were not kept as files; ask for results_storage: disk",
             )
@@ -168,7 +168,7 @@ class ResultRequests:
             view = self._asked(request)[check_id_path(window, "window") if window else ""]
             return view[request.path_params["container"]]
         except (KeyError, ConfigError) as error:
-            raise HttpProblem(404, "this phase has no such window or portfolio") from error
+            raise HttpError(404, "this phase has no such window or portfolio") from error
 
     def _phase(
         self,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from admf.engine.errors import RegistryError
+from admf.engine.errors import RegistryError, StateError
 from admf.engine.events import Event
 from admf.workflows.plugins import known_events
 from admf.workflows.results import RunResults
@@ -18,7 +18,7 @@ from admf.workflows.service.answers import JsonResponse, link, number, run_id_of
 from admf.workflows.service.bodies import media_type_of, read_body
 from admf.workflows.service.channel import END
 from admf.workflows.service.ids import RUN_ID, created_at, is_run_id
-from admf.workflows.service.problems import HttpProblem
+from admf.workflows.service.problems import HttpError
 from admf.workflows.service.service import RunService
 from admf.workflows.service.stored import opened, status_of
 from admf.workflows.service.stream import EventStream, ending, follow
@@ -66,7 +66,7 @@ class RunRequests:
         chosen = [it for it in ids if before is None or it < before]
         infos: list[RunInfo] = []
         for run_id in chosen[:limit]:
-            with suppress(HttpProblem):  # it was removed meanwhile
+            with suppress(HttpError):  # it was removed meanwhile
                 infos.append(await self._info(request, run_id))
         following = None
         if len(chosen) > limit:
@@ -98,14 +98,19 @@ class RunRequests:
             if run is None:
                 return EventStream(ending(status))
         if service.is_stopping or service.streams >= service.limits.streams:
-            raise HttpProblem(503, "too many clients follow runs", headers={"Retry-After": "5"})
+            raise HttpError(503, "too many clients follow runs", headers={"Retry-After": "5"})
+        if request.method == "HEAD":
+            return Response(media_type=EventStream.media_type)
         return self._stream(run_id, run, types, last)
 
     def _stream(
         self, run_id: str, run: Run, types: frozenset[type[Event]], last: str | None
     ) -> EventStream:
         service = self._service
-        channel = service.channel(run_id, run, types)
+        try:
+            channel = service.channel(run_id, run, types)
+        except StateError as error:  # its windows run elsewhere
+            raise HttpError(409, str(error)) from error
         service.streams += 1
         channel.enter()
 
@@ -129,13 +134,13 @@ class RunRequests:
                 frozenset(self._events.resolve(it) for it in names.split(",")) if names else _NONE
             )
         except RegistryError as error:
-            raise HttpProblem(400, str(error)) from error
+            raise HttpError(400, str(error)) from error
 
     async def _info(self, request: Request, run_id: str) -> RunInfo:
         """Return what there is to tell of a run, whoever ran it.
 
         Raises:
-            HttpProblem: There is no such run.
+            HttpError: There is no such run.
         """
         links = {
             "self": link(request, f"/runs/{run_id}"),

@@ -14,7 +14,7 @@ from anyio import to_thread
 from admf.engine.clock import Clock, WallClock
 from admf.engine.errors import AdmfError, ConfigError
 from admf.engine.events import Event
-from admf.engine.storage import LocalStorage
+from admf.engine.storage import LocalStorage, Storage
 from admf.workflows.loading import LoadedExperiment, checked_experiment
 from admf.workflows.nodes import Node
 from admf.workflows.plugins import known_events
@@ -26,7 +26,7 @@ from admf.workflows.service.channel import Channel
 from admf.workflows.service.idempotency import IdempotencyKeys
 from admf.workflows.service.ids import RunIds
 from admf.workflows.service.limits import ServiceLimits
-from admf.workflows.service.problems import HttpProblem, Redaction
+from admf.workflows.service.problems import HttpError, Redaction
 from admf.workflows.vocabulary import vocabulary_of
 
 __all__ = ["RunService"]
@@ -48,7 +48,8 @@ class RunService:
         clock: Tells the time; the machine's own by default.
 
     Raises:
-        ValueError: The runner does not write to a local folder, or a name is of another form.
+        TypeError: The runner does not write to a local folder.
+        ValueError: The name of a strategy is of another form.
     """
 
     def __init__(
@@ -60,10 +61,8 @@ class RunService:
         limits: ServiceLimits | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(runner.storage, LocalStorage):
-            raise ValueError("results over HTTP are read from a local folder: give results_root")
         self.runner = runner
-        self.results_root = runner.storage.folder.root
+        self.results_root = _local(runner.storage).folder.root
         self.limits = limits or ServiceLimits()
         self.clock = clock or WallClock()
         self.redaction = Redaction(self.results_root, data_root.resolve(), data_root.absolute())
@@ -99,15 +98,11 @@ class RunService:
         Raises:
             ConfigError: It has mistakes, or may not do what it asks for.
             DataError: Its data cannot be used.
-            HttpProblem: There are too many runs already, or the key was used before.
+            HttpError: There are too many runs already, or the key was used before.
             StateError: The runner is not open.
         """
         whole = media_type.encode() + b"\n" + body
         return await self.keys.once(key, whole, lambda: self._submit(body, media_type))
-
-    def cancel(self, run: Run) -> None:
-        """End a run early; again does nothing."""
-        run.cancel()
 
     async def reading(self, work: Callable[[], T]) -> T:
         """Read results in a thread, few at a time."""
@@ -117,7 +112,7 @@ class RunService:
         """Return the messages on a run, which have begun by now.
 
         Raises:
-            HttpProblem: Too many are followed already.
+            HttpError: Too many are followed already.
             StateError: The run's events cannot be followed.
         """
         place = (run_id, types)
@@ -155,17 +150,18 @@ class RunService:
 
     def _check_room(self) -> None:
         if self.is_stopping:
-            raise HttpProblem(503, "the service is about to stop", headers=_RETRY)
+            raise HttpError(503, "the service is about to stop", headers=_RETRY)
         waiting = sum(run.status == "queued" for run in self._runs.values())
         if waiting + self._arriving >= self.limits.waiting_runs:
-            raise HttpProblem(503, "too many runs wait for their turn", headers=_RETRY)
+            raise HttpError(503, "too many runs wait for their turn", headers=_RETRY)
 
     def _loaded(self, body: bytes, media_type: str, run_id: str) -> LoadedExperiment:
         """Check an experiment: first what it may do, and only then what it names."""
         root, problems = parse(body, media_type)
-        refused = list(self._admission.problems(root))
-        if refused:
-            raise ConfigError([*problems, *refused])
+        foreign = list(self._admission.foreign_code(root))
+        problems += self._admission.problems(root)
+        if foreign:  # to look for more mistakes would import it
+            raise ConfigError([*problems, *foreign])
         root = self._admission.placed(root)
         vocabulary = vocabulary_of(self.runner.registry, known_events())
         loaded = checked_experiment(_in_folder(root, run_id), problems, vocabulary, None)
@@ -187,7 +183,7 @@ class RunService:
         while len(self._channels) >= self.limits.channels:
             idle = next((it for it, channel in self._channels.items() if channel.is_idle), None)
             if idle is None:
-                raise HttpProblem(503, "too many runs are followed already", headers=_RETRY)
+                raise HttpError(503, "too many runs are followed already", headers=_RETRY)
             self._channels.pop(idle).close()
 
     async def errors(self, run: Run) -> tuple[str, ...]:
@@ -202,6 +198,12 @@ class RunService:
             return ("the run failed for a reason that is the server's",)
         found = (error for phase in result.phases.values() for error in phase.errors)
         return tuple(self.redaction.text(it) for it in found)
+
+
+def _local(storage: Storage) -> LocalStorage:
+    if not isinstance(storage, LocalStorage):
+        raise TypeError("results over HTTP are read from a local folder: give results_root")
+    return storage
 
 
 def _is_spent(channel: Channel) -> bool:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from admf.engine.result_names import RUN_FILE
 from admf.workflows.results import RunResults, open_run
-from admf.workflows.service.problems import HttpProblem
+from admf.workflows.service.problems import HttpError
 from admf.workflows.service.service import RunService
 from admf.workflows.service.views import HttpStatus
 
@@ -18,13 +18,13 @@ def opened(service: RunService, run_id: str) -> RunResults:
     """Return the results of a run.
 
     Raises:
-        HttpProblem: It has left none.
+        HttpError: It has left none.
         StorageError: They cannot be read.
     """
     folder = service.results_root / run_id
     is_there = not folder.is_symlink() and (folder / RUN_FILE).is_file()
     if not is_there:
-        raise HttpProblem(404, "there is no such run, or it has left no files")
+        raise HttpError(404, "there is no such run, or it has left no files")
     return open_run(folder)
 
 

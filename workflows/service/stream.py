@@ -38,13 +38,11 @@ class EventStream(StreamingResponse):
         self._messages = messages
         self._on_close = on_close
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; nothing of it is left afterwards."""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._end_with_client, receive, group.cancel_scope)
-                if scope["method"] == "HEAD":
-                    self.body_iterator = _nothing()
                 await self.stream_response(send)
                 group.cancel_scope.cancel()
         except* OSError:  # that is how some servers say that the client has left
@@ -57,11 +55,6 @@ class EventStream(StreamingResponse):
     async def _end_with_client(self, receive: Receive, scope: anyio.CancelScope) -> None:
         await self.listen_for_disconnect(receive)
         scope.cancel()
-
-
-async def _nothing() -> AsyncGenerator[bytes]:
-    return
-    yield b""
 
 
 async def ending(status: str) -> AsyncGenerator[bytes]:
