@@ -157,7 +157,7 @@ def _makes(operation: Operation) -> bool:
 def _content(operation: Operation) -> Mapping[str, Any]:
     answer = operation.answer
     if isinstance(answer, str):
-        return {"content": {answer: {"schema": {"type": "string"}}}}
+        return {"content": {answer: {"schema": {}}}}  # of each message, or of all: readers differ
     schema: JsonSchema = {"type": "object"}
     if answer is not None:
         schema = {"$ref": _REF.format(name=answer.__name__)}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from admf.engine.errors import RegistryError, StateError
+from admf.engine.errors import RegistryError, StateError, StorageError
 from admf.engine.events import Event
 from admf.workflows.plugins import known_events
-from admf.workflows.results import RunResults
 from admf.workflows.run import Run
 from admf.workflows.service.answers import JsonResponse, link, number, run_id_of, word
 from admf.workflows.service.bodies import media_type_of, read_body
@@ -22,7 +20,7 @@ from admf.workflows.service.problems import HttpError
 from admf.workflows.service.service import RunService
 from admf.workflows.service.stored import opened, status_of
 from admf.workflows.service.stream import EventStream, ending, follow
-from admf.workflows.service.views import RunInfo, RunPage
+from admf.workflows.service.views import HttpStatus, RunInfo, RunPage
 
 __all__ = ["EVENT_TYPES", "MOST_RUNS", "RunRequests"]
 
@@ -149,13 +147,13 @@ class RunRequests:
         }
         run, redaction = self._service.find(run_id), self._service.redaction
         if run is None:
-            results = await self._service.reading(lambda: opened(self._service, run_id))
+            status, name, errors = await self._service.reading(lambda: self._stored(run_id))
             return RunInfo(
                 id=run_id,
-                status=status_of(results),
+                status=status,
                 created_at=created_at(run_id),
-                run_id=results.run_id,
-                errors=[redaction.text(it) for it in _errors(results)],
+                run_id=name,
+                errors=[redaction.text(it) for it in errors],
                 links=links,
             )
         return RunInfo(
@@ -169,6 +167,19 @@ class RunRequests:
             links=links,
         )
 
+    def _stored(self, run_id: str) -> tuple[HttpStatus, str, tuple[str, ...]]:
+        """Return the status, name and errors of a run that another process ran.
+
+        Raises:
+            HttpError: There is no such run.
+        """
+        try:
+            results = opened(self._service, run_id)
+        except StorageError as error:
+            return "damaged", "", (str(error),)
+        errors = (error for phase in results.phases.values() for error in phase.errors)
+        return status_of(results), results.run_id, tuple(errors)
+
     def _ids(self) -> list[str]:
         """Return the ids of all runs, the newest first."""
         found = set(self._service.run_ids)
@@ -178,7 +189,3 @@ class RunRequests:
 
 
 _NONE: frozenset[type[Event]] = frozenset()
-
-
-def _errors(results: RunResults) -> Iterable[str]:
-    return (error for phase in results.phases.values() for error in phase.errors)

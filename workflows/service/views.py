@@ -23,9 +23,10 @@ __all__ = [
 ]
 
 HttpStatus: TypeAlias = Literal[
-    "queued", "running", "completed", "failed", "cancelled", "interrupted"
+    "queued", "running", "completed", "failed", "cancelled", "interrupted", "damaged"
 ]
-"""How a run is; ``interrupted`` is one that an earlier process left before its end."""
+"""How a run is; ``interrupted`` is one that an earlier process left before its end, and ``damaged``
+one whose ``run.json`` is not as it was written."""
 
 Links: TypeAlias = Mapping[str, str]
 
