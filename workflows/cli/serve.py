@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import ModuleType
+from typing import Annotated
 
 import anyio
 from cyclopts import CycloptsError, Parameter, validators
@@ -15,16 +15,13 @@ from cyclopts import CycloptsError, Parameter, validators
 from admf.engine.errors import ConfigError
 from admf.workflows.cli.logs import configure_logging
 from admf.workflows.cli.streams import foreign_code, say
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
+from admf.workflows.runner import Runner
 
 __all__ = ["serve"]
 
 _TOKEN = "ADMF_TOKEN"  # noqa: S105 - the name of a variable
 _LEAST_TOKEN = 16
 _ONLY_HERE = "127.0.0.1"
-_HOSTS_HERE = ("localhost", _ONLY_HERE, "::1", "[::1]")
 
 _Count = Annotated[int, Parameter(validator=validators.Number(gte=1), show_default=True)]
 _Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535), show_default=True)]
@@ -64,51 +61,23 @@ def serve(
             msg=f"--host {host} is reached from elsewhere: give --token-file, or set {_TOKEN}"
         )
     configure_logging(verbose=verbose)
-    make = partial(
-        _app,
-        token=token,
-        results_root=results_root,
-        data_root=data_root,
-        allow_strategy=allow_strategy,
-        max_runs=max_runs,
-    )
+    server = _server()
+    if not data_root.is_dir():
+        raise CycloptsError(msg=f"--data-root {data_root}: there is no such folder")
     with foreign_code(), _listening(host, port) as listener:
-        app = make()
-        from admf.workflows.cli.server import run_server
-
+        runner = Runner(results_root=results_root, max_runs=max_runs)
+        app = server.service_app(runner, token, data_root, allow_strategy)
         say("note", f"serving on http://{_shown(listener)}")
-        return anyio.run(run_server, app, listener)
+        return anyio.run(server.run_server, app, listener)
 
 
-def _app(
-    *,
-    token: str | None,
-    results_root: Path,
-    data_root: Path,
-    allow_strategy: tuple[str, ...],
-    max_runs: int,
-) -> Starlette:
+def _server() -> ModuleType:
     try:
-        import uvicorn  # noqa: F401 - is needed later
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-        from admf.workflows.runner import Runner
-        from admf.workflows.service import create_app
+        from admf.workflows.cli import server
     except ImportError as error:
         message = f"admf serve needs {error.name}; install it with: pip install 'admf[server]'"
         raise ConfigError(message) from error
-    if not data_root.is_dir():
-        raise CycloptsError(msg=f"--data-root {data_root}: there is no such folder")
-    runner = Runner(results_root=results_root, max_runs=max_runs)
-    try:
-        app = create_app(
-            runner, token=token, data_root=data_root, allowed_strategies=allow_strategy
-        )
-    except ValueError as error:
-        raise CycloptsError(msg=str(error)) from error
-    if token is None:  # a page whose name was made to mean this machine is not let in
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_HOSTS_HERE], www_redirect=False)
-    return app
+    return server
 
 
 def _token(file: Path | None) -> str | None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
+from cyclopts import CycloptsError
 from starlette.applications import Starlette
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from admf.workflows.cli.exits import ExitCode
 from admf.workflows.cli.signals import escalating_signals
 from admf.workflows.cli.streams import say
-from admf.workflows.service import RunService
+from admf.workflows.runner import Runner
+from admf.workflows.service import RunService, create_app
 
-__all__ = ["run_server"]
+__all__ = ["run_server", "service_app"]
 
+_NAMES_HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
 _CONNECTIONS = 1_000
 _LEAVE_S = 5
 """Seconds that requests have to end when the service does."""
@@ -24,6 +29,31 @@ _STOPPING = (
     "leave at once"
 )
 _HURRYING = "hurrying; what cannot be written within a second is lost"
+
+
+def service_app(
+    runner: Runner, token: str | None, data_root: Path, allowed: Collection[str]
+) -> Starlette:
+    """Return the service; without a token it answers only to the names of this machine.
+
+    A page of another site could otherwise reach it under a name of its own.
+
+    Args:
+        runner: Runs what is submitted.
+        token: What clients have to send.
+        data_root: The folder below which data lies.
+        allowed: Strategies and workflows that experiments may name.
+
+    Raises:
+        CycloptsError: The token or a name cannot be used.
+    """
+    try:
+        app = create_app(runner, token=token, data_root=data_root, allowed_strategies=allowed)
+    except ValueError as error:
+        raise CycloptsError(msg=str(error)) from error
+    if token is None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_NAMES_HERE, www_redirect=False)
+    return app
 
 
 class _Server(uvicorn.Server):

@@ -86,7 +86,7 @@ class Admission:
             data, benchmark = phase.settings.data, phase.settings.benchmark
             if data.source != "file" or data.path is None:
                 continue
-            symbols = dict.fromkeys((*data.symbols, *([benchmark] if benchmark else [])))
+            symbols: list[str] = [*data.symbols, *([benchmark] if benchmark else [])]
             faults = [self._symbol_fault(Path(data.path), it) for it in symbols]
             if not self._is_inside(Path(data.path)):
                 faults.append("leads out of the service's data folder")

@@ -157,7 +157,8 @@ class Channel:
             if events.dropped > dropped:
                 self._add("dropped", {"count": events.dropped - dropped})
                 dropped = events.dropped
-            self._add(event_name(type(event.event)), event)
+            cls: type[Event] = event.event.__class__
+            self._add(event_name(cls), event)
 
     async def _close_when_deserted(self, scope: anyio.CancelScope) -> None:
         while True:

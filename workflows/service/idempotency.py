@@ -66,13 +66,13 @@ class IdempotencyKeys:
     async def _make(self, key: str, digest: bytes, make: Callable[[], Awaitable[str]]) -> str:
         entry = self._entries[key] = _Entry(digest)
         try:
-            entry.run_id = await make()
+            run_id = entry.run_id = await make()
         finally:
             if entry.run_id is None:
                 del self._entries[key]
             entry.over.set()
         self._forget_oldest()
-        return entry.run_id
+        return run_id
 
     def _forget_oldest(self) -> None:
         over = (key for key, it in self._entries.items() if it.run_id is not None)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPResponse
@@ -21,6 +22,7 @@ import pytest
 
 from admf.engine.storage import LocalStorage
 from admf.engine.verification import verify_window
+from admf.workflows import cli
 from admf.workflows.cli import serve as serve_module
 from admf.workflows.cli import server as server_module
 from admf.workflows.run import Run
@@ -112,7 +114,8 @@ def ask(
 
 def begun(place: str, **headers: str) -> tuple[str, HTTPResponse]:
     """Submit a run and follow it until it is under way; return its id and the stream."""
-    run_id = json.load(ask(place, "/runs", STUDY, **headers))["id"]
+    with ask(place, "/runs", STUDY, **headers) as response:
+        run_id = json.load(response)["id"]
     stream = ask(place, f"/runs/{run_id}/events", **headers)
     for line in stream:
         if line.startswith(b"data: ") and json.loads(line[6:]).get("bars_done"):
@@ -176,6 +179,8 @@ def test_what_is_missing_is_told_with_its_extra(
     admf: Admf, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, server_module.__name__)
+    monkeypatch.delattr(cli, "server")
     outcome = admf("serve", "--port", "0")
     assert outcome.code == 3
     assert "pip install 'admf[server]'" in outcome.err
@@ -185,7 +190,11 @@ def test_what_is_missing_is_told_with_its_extra(
 def test_with_nothing_to_do_it_ends_well(
     admf: Admf, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    visitor = Visitor(lambda place: ask(place, "/readyz").read(), (number,))
+    def visit(place: str) -> bytes:
+        with ask(place, "/readyz") as response:
+            return response.read()
+
+    visitor = Visitor(visit, (number,))
     monkeypatch.setattr(serve_module, "say", visitor.say)
     assert admf("serve", "--port", "0").code == 0
     visitor.done()
@@ -199,9 +208,11 @@ def test_a_name_that_was_made_to_mean_this_machine_is_not_let_in(
         codes = []
         for host in ("localhost", "[::1]:80", "example.org"):
             try:
-                codes.append(ask(place, "/healthz", host=host).status)
+                with ask(place, "/healthz", host=host) as response:
+                    codes.append(response.status)
             except urllib.error.HTTPError as error:
                 codes.append(error.code)
+                error.close()
         return codes
 
     visitor = Visitor(visit, (signal.SIGINT,))
@@ -221,7 +232,8 @@ def test_a_signal_ends_streams_and_flushes_runs_which_can_be_resumed(
     assert admf("serve", "--port", "0", "--token-file", "token", *slow).code == 130
     visitor.done()
     run_id, stream = visitor.found
-    stream.read()  # it has ended
+    with stream:
+        stream.read()  # it has ended
     assert recorded(folder, run_id)["status"] == "cancelled"
     assert admf("resume", f"results/{run_id}", "--quiet").code == 0
     assert recorded(folder, run_id)["status"] == "completed"
@@ -241,6 +253,7 @@ def test_a_second_signal_hurries_the_runs(
     monkeypatch.setattr(server_module, "say", lambda *_: None)
     assert admf("serve", "--port", "0", *slow).code == 130
     visitor.done()
+    visitor.found[1].close()
     assert len(hurried) == 1
 
 
@@ -258,7 +271,8 @@ def test_a_process_that_is_asked_to_end_while_it_runs_a_study_leaves_whole_resul
         assert match is not None
         run_id, stream = begun(match[1])
         process.send_signal(signal.SIGTERM)
-        stream.read()
+        with stream:
+            stream.read()
         assert process.wait(30) == 130
         assert "Traceback" not in process.stderr.read()
     assert recorded(folder, run_id)["status"] == "cancelled"
