@@ -1,7 +1,7 @@
 """An asyncio event-bus engine with pluggable containers, and quantitative studies that run on it.
 
-`run` and `run_async` run an experiment; `Runner` does so inside an application. What they left is
-read with `admf.results`. The engine alone, without markets, is `admf.engine`.
+`run` and `run_async` run an experiment; `Runner` runs many inside an application, each a `Run`.
+What they left is read with `admf.results`. The engine alone, without markets, is `admf.engine`.
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from admf.containers import Bar
+from admf.containers.config import StrategyConfig
 from admf.containers.strategies import Context, Strategy
 from admf.engine.errors import (
     ConfigError,
@@ -16,8 +18,11 @@ from admf.engine.errors import (
     ResultExistsError,
     StateError,
 )
+from admf.workflows.experiment import Experiment
+from admf.workflows.outcome import RunResult
 from admf.workflows.run import Run
 from admf.workflows.run_events import RunEvents
+from admf.workflows.simple_backtest import SimpleBacktest
 from tests.workflows.hosting import (
     experiment,
     files_of,
@@ -30,6 +35,18 @@ from tests.workflows.hosting import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+class Straying(SimpleBacktest):
+    """Goes on with an experiment that cannot be run."""
+
+    def should_continue(self, result: RunResult, iteration: int) -> bool:
+        return True
+
+    def modify_config_for_next(
+        self, config: Experiment, result: RunResult, iteration: int
+    ) -> Experiment:
+        return msgspec.structs.replace(config, strategy=StrategyConfig(type="nothing"))
 
 
 class Failing(Strategy):
@@ -192,6 +209,35 @@ async def test_what_went_wrong_is_raised_to_everyone_who_asks_for_the_result(
         assert again.status == "failed"
         other = await host.submit(experiment("a"), overwrite=True)
         assert (await other.result()).status == "completed"
+
+
+async def test_a_changed_experiment_is_resumed_only_if_that_is_allowed(tmp_path: Path) -> None:
+    async with runner(tmp_path) as host:
+        await (await host.submit(experiment("a"))).result()
+        changed = await host.submit(experiment("a", seed=5), resume=True)
+        with pytest.raises(ResultExistsError, match="seed: 0 then, 5 now"):
+            await changed.result()
+        allowed = await host.submit(experiment("a", seed=5), allow_changed=True)
+        assert (await allowed.result()).status == "completed"
+
+
+async def test_a_mistake_that_shows_only_later_is_raised_with_the_result(tmp_path: Path) -> None:
+    async with runner(tmp_path) as host:
+        run = await host.submit(experiment("a", workflow=f"{__name__}:Straying"))
+        with pytest.raises(ConfigError, match="unknown name 'nothing'"):
+            await run.result()
+        assert run.status == "failed"
+        assert recorded_status(tmp_path / "a") == "failed"
+
+
+async def test_windows_that_do_not_fit_the_data_are_refused_by_submit(tmp_path: Path) -> None:
+    long = {
+        "phases": {"forward": {"sequence": "walk_forward"}},
+        "walk_forward": {"train": 100, "test": 10},
+    }
+    async with runner(tmp_path) as host:
+        with pytest.raises(DataError, match="no window fits"):
+            await host.submit(sweep("a", **long))
 
 
 async def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
