@@ -75,7 +75,7 @@ async def test_the_page_of_the_web_application_shows_a_study_to_its_end(tmp_path
                 if line.startswith("data: "):
                     told = json.loads(line.removeprefix("data: "))
         assert {"progress", "POSITION_CLOSE"} < set(names)
-        assert (names[-1], told) == ("end", {"status": "completed"})
+        assert (names[-1], told) == ("end", {"status": "completed", "dropped": 0})
         results = (await client.get(run["links"]["results"])).json()
         best = (await client.get(f"{results['links']['metrics']}?by=sharpe_ratio&limit=5")).json()
         assert len(best["rows"]) == 5

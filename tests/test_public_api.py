@@ -24,6 +24,7 @@ PACKAGES = [
     "admf.sequences",
     "admf.workflows",
     "admf.workflows.results",
+    "admf.workflows.service",
     "admf.results",
 ]
 

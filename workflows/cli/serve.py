@@ -68,7 +68,8 @@ def serve(
         runner = Runner(results_root=results_root, max_runs=max_runs)
         app = server.service_app(runner, token, data_root, allow_strategy)
         say("note", f"serving on http://{_shown(listener)}")
-        return anyio.run(server.run_server, app, listener)
+        code: int = anyio.run(server.run_server, app, listener)
+        return code
 
 
 def _server() -> ModuleType:

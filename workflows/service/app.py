@@ -72,8 +72,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         async with runner:
-            yield
-            service.stop()
+            try:
+                yield
+            finally:
+                service.stop()
 
     async def on_error(_request: Request, error: Exception) -> Response:
         return problem_response(_told(service, error))

@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 import anyio
 import msgspec
+from msgspec.structs import replace
 
 from admf.engine.clock import Clock
-from admf.engine.events import Event, event_name
+from admf.engine.events import Event, HandlerFailed, event_name
 from admf.workflows.held_results import plain
 from admf.workflows.progress import RunProgress
 from admf.workflows.run import Run
-from admf.workflows.run_events import RunEvents
+from admf.workflows.run_events import RunEvent, RunEvents
 from admf.workflows.service.limits import ServiceLimits
+from admf.workflows.service.problems import Redaction
 
 __all__ = ["END", "Channel", "Found", "message"]
 
@@ -65,13 +67,20 @@ class Channel:
         types: Classes of the events that are told.
         limits: ``messages``, ``replay_s`` and ``progress_s`` of them.
         clock: Measures these times.
+        redaction: For what went wrong.
 
     Raises:
         StateError: The run's events cannot be followed.
     """
 
     def __init__(
-        self, run: Run, types: frozenset[type[Event]], *, limits: ServiceLimits, clock: Clock
+        self,
+        run: Run,
+        types: frozenset[type[Event]],
+        *,
+        limits: ServiceLimits,
+        clock: Clock,
+        redaction: Redaction,
     ) -> None:
         self.tag = secrets.token_hex(4)
         self.is_over = False
@@ -81,13 +90,20 @@ class Channel:
         self._run = run
         self._limits = limits
         self._clock = clock
+        self._redaction = redaction
         self._events: RunEvents | None = None
         if types:
-            self._events = run.events(types, maxsize=limits.messages, overflow="drop_oldest")
+            room = max(limits.messages // 2, 1)  # so that what comes at once does not fill the ring
+            self._events = run.events(types, maxsize=room, overflow="drop_oldest")
         self._held: deque[bytes] = deque(maxlen=limits.messages)
         self._changed: anyio.Event | None = None  # made only when somebody waits
         self._clients = 0
         self._crowd = anyio.Event()  # set when there are no clients any more, or some again
+
+    @property
+    def dropped(self) -> int:
+        """Events that came too many at once, and were never told."""
+        return 0 if self._events is None else self._events.dropped
 
     @property
     def is_idle(self) -> bool:
@@ -158,7 +174,15 @@ class Channel:
                 self._add("dropped", {"count": events.dropped - dropped})
                 dropped = events.dropped
             cls: type[Event] = event.event.__class__
-            self._add(event_name(cls), event)
+            self._add(event_name(cls), self._shown(event))
+
+    def _shown(self, event: RunEvent) -> RunEvent:
+        """Return an event as clients may see it: what failed can name files of the server."""
+        told = event.event
+        if not isinstance(told, HandlerFailed):
+            return event
+        error = self._redaction.text(told.error)
+        return replace(event, event=replace(told, error=error))
 
     async def _close_when_deserted(self, scope: anyio.CancelScope) -> None:
         while True:

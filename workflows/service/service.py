@@ -121,7 +121,9 @@ class RunService:
             self._channels.move_to_end(place)
             return channel
         self._make_room()
-        channel = Channel(run, types, limits=self.limits, clock=self.clock)
+        channel = Channel(
+            run, types, limits=self.limits, clock=self.clock, redaction=self.redaction
+        )
         self._channels[place] = channel
         task = asyncio.create_task(channel.follow(), name=f"follow {run_id}")
         self._tasks.add(task)

@@ -59,7 +59,7 @@ class EventStream(StreamingResponse):
 
 async def ending(status: str) -> AsyncGenerator[bytes]:
     """Yield the end of a run that is over."""
-    yield message(END, {"status": status}, END)
+    yield message(END, {"status": status, "dropped": 0}, END)
 
 
 async def follow(
@@ -96,7 +96,7 @@ async def follow(
         if found.messages:
             yield b"".join(found.messages)
         elif channel.is_over:
-            yield message(END, {"status": status()}, END)
+            yield message(END, {"status": status(), "dropped": channel.dropped}, END)
             return
         elif channel.is_closed:
             return

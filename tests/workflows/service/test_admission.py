@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from admf.engine.errors import ConfigError
 from admf.workflows.service.admission import Admission
 from admf.workflows.service.problems import Redaction
 from tests.workflows.service.serving import experiment, serving
@@ -173,6 +174,22 @@ async def test_the_file_of_a_symbol_is_no_link_to_elsewhere(tmp_path: Path) -> N
         (mistake,) = response.json()["mistakes"]
         assert "leads out of" in mistake["message"]
         assert str(tmp_path) not in response.text
+
+
+async def test_what_is_put_together_of_several_parts_is_looked_at_as_a_whole(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as host:
+        (tmp_path / "secret.csv").write_text("secret")
+        data = {"symbols": ["X"], "path": str(tmp_path / "secret.csv")}
+        phases = host.runner.phases(host.runner.load(experiment(data=data)))
+        with pytest.raises(ConfigError, match="leads out of"):
+            Admission(host.data_root).check_data(phases)
+        (host.data_root / "X.csv").symlink_to(tmp_path / "secret.csv")
+        fields = experiment(data={"symbols": ["Y"], "path": "."})
+        fields["phase_overrides"] = {"backtest": {"data": {"symbols": ["X"]}}}
+        response = await host.post(fields)
+    assert "'X' leads out of" in response.text
 
 
 async def test_the_file_of_a_benchmark_is_none_either(tmp_path: Path) -> None:

@@ -159,7 +159,20 @@ async def test_what_there_is_not_is_not_found(host: Host, rest: str, status: int
     assert str(host.results_root) not in response.text
 
 
-async def test_a_portfolio_that_left_no_file_has_none(host: Host, tmp_path: Path) -> None:
+async def test_a_portfolio_that_could_not_be_built_has_left_nothing(host: Host) -> None:
+    fields = sweep("", parameter_space={"fast": [2, 6], "slow": [4]})
+    del fields["results_dir"]
+    run_id = (await host.post(fields)).json()["id"]
+    run = host.service.find(run_id)
+    assert run is not None
+    await run.result()
+    page = await get(host, f"/runs/{run_id}/results/phases/search/containers")
+    codes = [(await host.client.get(it["links"]["self"])).status_code for it in page["containers"]]
+    assert [it["status"] for it in page["containers"]] == ["completed", "failed"]
+    assert codes == [200, 404]
+
+
+async def test_a_file_that_is_missing_is_a_fault_of_the_server(host: Host, tmp_path: Path) -> None:
     run_id = await searched(host)
     for file in (host.results_root / run_id).rglob("*_results.json"):
         if file.parent.name == "containers":

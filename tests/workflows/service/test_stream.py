@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from admf.containers import Fill
 from admf.engine.clock import SimulatedClock
+from admf.engine.events import HandlerFailed
 from admf.workflows.run import Run
-from admf.workflows.run_events import RunEvents
+from admf.workflows.run_events import RunEvent, RunEvents
 from admf.workflows.service import ServiceLimits
 from tests.workflows.hosting import frame, held, underway
 from tests.workflows.service.serving import (
@@ -57,7 +60,7 @@ async def test_a_run_is_followed_from_its_beginning_to_its_end(tmp_path: Path) -
     told = [content for _, name, content in exchange.messages if name == "progress"]
     assert [it["bars_done"] for it in told] == sorted(it["bars_done"] for it in told)
     assert told[-1]["status"] == "completed"
-    assert exchange.messages[-1] == ("end", "end", {"status": "completed"})
+    assert exchange.messages[-1] == ("end", "end", {"status": "completed", "dropped": 0})
 
 
 async def test_events_of_the_types_that_were_asked_for_are_told_in_order(tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ async def test_a_run_of_an_earlier_process_is_over(tmp_path: Path) -> None:
         run_id = await host.completed()
     async with serving(tmp_path) as host:
         response = await host.client.get(f"/runs/{run_id}/events")
-        assert parsed(response.text) == [("end", "end", {"status": "completed"})]
+        assert parsed(response.text) == [("end", "end", {"status": "completed", "dropped": 0})]
 
 
 async def test_a_slow_client_loses_messages_and_never_slows_the_run(tmp_path: Path) -> None:
@@ -183,6 +186,35 @@ async def test_a_slow_client_loses_messages_and_never_slows_the_run(tmp_path: Pa
     ids = [it for it, *_ in slow.messages if it and it != "end"]
     newest = int(ids[-1].rpartition("-")[2])
     assert len(ids) + counts["lost"] == newest  # nothing is lost without being counted
+
+
+async def test_events_that_came_too_many_at_once_are_counted_as_dropped(tmp_path: Path) -> None:
+    limits = ServiceLimits(progress_s=0.0, messages=6)
+    async with serving(tmp_path, limits=limits) as host:
+        run_id, run = await host.submitted()
+        with waiting(run):
+            exchange = Exchange(host.app, f"/runs/{run_id}/events?types=BAR")
+            await exchange.until(lambda: "progress" in names(exchange.messages))
+        await exchange.task
+    ids = [it for it, *_ in exchange.messages if it and it != "end"]
+    numbers = [int(it.rpartition("-")[2]) for it in ids]
+    lost = sum(it["count"] for _, name, it in exchange.messages if name == "lost")
+    assert len(numbers) + lost == numbers[-1]
+    dropped = [it["count"] for _, name, it in exchange.messages if name == "dropped"]
+    assert exchange.messages[-1][2]["dropped"] >= sum(dropped) > 0
+
+
+async def test_what_failed_is_told_without_the_folders_of_the_server(tmp_path: Path) -> None:
+    async with serving(tmp_path) as host:
+        run_id, run = await host.submitted()
+        await run.result()
+        channel = host.service.channel(run_id, run, frozenset({HandlerFailed}))
+        await idle()
+    failed = HandlerFailed(1, "strategy", "BAR", 7, "OSError: /etc/secret/key.pem is locked")
+    shown = channel._shown(RunEvent(9, 7, "bus", failed, "search", "", "lane_001"))
+    assert (shown.seq, shown.lane) == (9, "lane_001")
+    assert isinstance(shown.event, HandlerFailed)
+    assert shown.event.error == "OSError: key.pem is locked"
 
 
 async def test_a_silent_stream_shows_that_it_is_alive(tmp_path: Path) -> None:
@@ -357,6 +389,34 @@ async def test_a_stream_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None
         await run.result()
 
 
+async def turns() -> AsyncIterator[None]:
+    """Let the event loop have its turn, again and again."""
+    while True:
+        yield await asyncio.sleep(0)
+
+
+async def test_a_client_that_breaks_its_connection_leaves_nothing(tmp_path: Path) -> None:
+    limits = ServiceLimits(progress_s=0.0, replay_s=0.0)
+    async with serving(tmp_path, limits=limits) as host:
+        run_id, run = await host.submitted()
+        with waiting(run), socket.create_server(("127.0.0.1", 0)) as listener:
+            server = uvicorn.Server(uvicorn.Config(host.app, log_config=None, lifespan="off"))
+            serves = asyncio.create_task(server.serve(sockets=[listener]))
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            target = f"/runs/{run_id}/events?types=FILL"
+            writer.write(f"GET {target} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            await reader.readuntil(b"event: progress")
+            assert host.service.streams == 1
+            assert followed(run)
+            writer.transport.abort()
+            async for _ in turns():
+                if not host.service.streams and not followed(run):
+                    break
+            server.should_exit = True
+            await serves
+        await run.result()
+
+
 async def test_what_everybody_has_left_is_followed_for_a_while(tmp_path: Path) -> None:
     clock = SimulatedClock()
     async with serving(tmp_path, clock=clock) as host:
@@ -411,7 +471,7 @@ async def test_closing_the_runner_ends_the_streams(tmp_path: Path) -> None:
         hold.close()
         await exchange.task
         await idle()
-        assert exchange.messages[-1] == ("end", "end", {"status": "cancelled"})
+        assert exchange.messages[-1] == ("end", "end", {"status": "cancelled", "dropped": 0})
 
 
 # -- anything -----------------------------------------------------------------------------------
