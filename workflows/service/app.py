@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 from anyio import to_thread
@@ -19,6 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from admf.engine.clock import Clock
 from admf.engine.errors import AdmfError
 from admf.workflows.runner import Runner
+from admf.workflows.schema import JsonSchema
 from admf.workflows.service.access import Gate, TokenBuckets
 from admf.workflows.service.answers import JsonResponse, problem_response
 from admf.workflows.service.limits import ServiceLimits
@@ -106,9 +108,14 @@ def _told(service: RunService, error: Exception) -> HttpError:
 def _routes(service: RunService, token: str | None) -> list[BaseRoute]:
     operations = operations_of(service)
 
+    @cache
+    def described() -> JsonSchema:  # takes some 20 ms
+        return openapi(operations, needs_token=token is not None)
+
     async def document(request: Request) -> Response:
+        found = await to_thread.run_sync(described)
         prefix = request.scope.get("root_path", "")
-        return JsonResponse(openapi(operations, needs_token=token is not None, prefix=prefix))
+        return JsonResponse({**found, "servers": [{"url": prefix or "/"}]})
 
     async def healthz(_request: Request) -> Response:
         return JsonResponse(Health("ok"))

@@ -70,13 +70,12 @@ class Operation(NamedTuple):
     is_open: bool = False
 
 
-def openapi(operations: Iterable[Operation], *, needs_token: bool, prefix: str) -> JsonSchema:
-    """Return the OpenAPI document.
+def openapi(operations: Iterable[Operation], *, needs_token: bool) -> JsonSchema:
+    """Return the OpenAPI document, but for where the service is.
 
     Args:
         operations: What can be asked.
         needs_token: Whether that needs a token.
-        prefix: The path below which the service is mounted.
     """
     operations = tuple(operations)
     answers = (it.answer for it in operations)
@@ -95,7 +94,6 @@ def openapi(operations: Iterable[Operation], *, needs_token: bool, prefix: str) 
     return {
         "openapi": "3.1.0",
         "info": {"title": "admf", "version": version("admf")},
-        "servers": [{"url": prefix or "/"}],
         "paths": paths,
         "components": components,
     }

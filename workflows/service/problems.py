@@ -77,7 +77,9 @@ class Redaction:
     """
 
     def __init__(self, *roots: Path) -> None:
-        self._roots = sorted({str(root) for root in roots}, key=len, reverse=True)
+        self._roots = sorted(
+            {str(root) for root in roots if root != root.parent}, key=len, reverse=True
+        )
 
     def text(self, message: str) -> str:
         """Return a message without absolute paths: below the roots relative ones, or file names."""

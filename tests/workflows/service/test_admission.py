@@ -272,4 +272,4 @@ async def test_a_run_that_is_a_link_to_elsewhere_is_none(tmp_path: Path) -> None
     ],
 )
 def test_messages_say_nothing_of_the_folders_of_the_server(message: str, shown: str) -> None:
-    assert Redaction(Path("/srv/data"), Path("/srv")).text(message) == shown
+    assert Redaction(Path("/srv/data"), Path("/srv"), Path("/")).text(message) == shown
