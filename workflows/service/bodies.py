@@ -17,6 +17,8 @@ __all__ = ["JSON", "YAML", "media_type_of", "parse", "read_body"]
 JSON = "application/json"
 YAML = "application/yaml"
 _NAMES = {JSON: JSON, YAML: YAML, "text/yaml": YAML, "application/x-yaml": YAML}
+_LONGEST_LENGTH = 18
+_CLOSE = {"Connection": "close"}
 _FILES = {JSON: "experiment.json", YAML: "experiment.yaml"}
 
 
@@ -46,7 +48,7 @@ async def read_body(request: Request, limits: ServiceLimits) -> bytes:
     """
     too_long = HttpError(413, f"a body may have {limits.body_bytes} bytes", headers=_CLOSE)
     length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limits.body_bytes:
+    if length.isdecimal() and (len(length) > _LONGEST_LENGTH or int(length) > limits.body_bytes):
         raise too_long
     body = bytearray()
     try:
@@ -58,9 +60,6 @@ async def read_body(request: Request, limits: ServiceLimits) -> bytes:
     except TimeoutError:
         raise HttpError(408, "the body took too long to arrive", headers=_CLOSE) from None
     return bytes(body)
-
-
-_CLOSE = {"Connection": "close"}
 
 
 def parse(body: bytes, media_type: str) -> tuple[Node, list[Problem]]:

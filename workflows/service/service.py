@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -141,7 +142,7 @@ class RunService:
         self._arriving += 1
         try:
             run_id = self._ids.make()
-            load = lambda: self._loaded(body, media_type, run_id)  # noqa: E731
+            load = partial(self._loaded, body, media_type, run_id)
             loaded = await to_thread.run_sync(load, limiter=self._one_by_one)
             run = await self.runner.submit(loaded)
         finally:

@@ -139,9 +139,10 @@ async def test_data_is_read_below_the_data_root(tmp_path: Path) -> None:
 # -- too much -----------------------------------------------------------------------------------
 
 
-async def test_a_body_that_says_it_is_too_long_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", ["101", "9" * 5_000])
+async def test_a_body_that_says_it_is_too_long_is_not_read(tmp_path: Path, length: str) -> None:
     async with serving(tmp_path, limits=ServiceLimits(body_bytes=100)) as host:
-        headers = {"content-type": "application/json", "content-length": "101"}
+        headers = {"content-type": "application/json", "content-length": length}
         exchange = Exchange(host.app, "/runs", method="POST", headers=headers)
         await exchange.task
     assert exchange.status == 413
