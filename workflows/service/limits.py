@@ -13,7 +13,8 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much of the host's the service may take; all that it holds is bounded by these.
 
     Args:
-        body_bytes: Longest body of a request.
+        body_bytes: Longest body of a request; an experiment has a few KiB, and checking a long one
+            holds up the event loop now and then.
         body_s: Seconds that a client may take to send one.
         requests_per_s: Requests per second that one client may make for long.
         burst: Requests that it may make at once.
@@ -31,7 +32,7 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True):
         readers: Requests whose results are read from disk at once.
     """
 
-    body_bytes: PositiveInt = 1 << 20
+    body_bytes: PositiveInt = 1 << 17
     body_s: NonNegativeFloat = 30.0
     requests_per_s: PositiveFloat = 20.0
     burst: PositiveInt = 100
