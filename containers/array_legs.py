@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from admf.containers.config import RiskConfig, SizingConfig
 from admf.containers.costs import Costs
 
-__all__ = ["Legs", "Orders", "legs_of"]
+__all__ = ["Legs", "Orders", "is_sized_at_once", "legs_of"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
@@ -108,12 +108,17 @@ def legs_of(
     if fills is None:
         return None
     exposure = np.abs(orders.target[fills.order[_opening(opens_first=fills.opens)]])
-    if sizing.type in ("fixed_units", "fixed_notional"):
+    if is_sized_at_once(sizing):
         sized = _sized_at_once(fills, exposure, abs(held), cash, costs, sizing)
     else:
         sized = _sized_in_turn(fills, exposure, abs(held), cash, costs, size)
     legs = Legs(**fills._asdict(), **sized._asdict())
     return legs if _allowed(legs, risk) else None
+
+
+def is_sized_at_once(sizing: SizingConfig) -> bool:
+    """Whether sizes do not depend on what the fills before have left."""
+    return sizing.type in ("fixed_units", "fixed_notional")
 
 
 class _Fills(NamedTuple):

@@ -113,6 +113,8 @@ class LaneContainer(Container):
             self._risk.guard_carried(self._market.best_price)
             self._events.settle()
             yield
+        if table.first_step == 0:
+            yield from self._strategy.prepare()
         self._strategy.begin(table)
         start = 0
         for stop in self._looks(table):

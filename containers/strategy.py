@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +65,10 @@ class StrategyContainer(LaneMember, ABC):
     ) -> None:
         super().__init__(container_id, "strategy", events=events, depends_on=depends_on)
         self._market = market
+
+    def prepare(self) -> Iterator[None]:
+        """Do what is to be done before the first block; at each yield, others get their turn."""
+        return iter(())
 
     @abstractmethod
     def begin(self, table: BarTable) -> None:
@@ -214,13 +218,17 @@ class ColumnarStrategyContainer(StrategyContainer):
         last = {symbol: changes.last for symbol, changes in self._changes.items()}
         return {symbol: target for symbol, target in last.items() if not np.isnan(target)}
 
+    def prepare(self) -> Iterator[None]:
+        """Find the changes of the whole window, unless a lane configured alike has done so."""
+        shared = self._market.target_changes
+        for symbol in self._market.symbols:
+            key = (self._config, symbol)
+            if key not in shared:
+                shared[key] = yield from self._find_changes(symbol)
+            self._changes[symbol] = ChangesByBlock(shared[key], self._before[symbol])
+
     def begin(self, table: BarTable) -> None:
         """Find the rows of the block at which a target changes."""
-        if not self._changes:
-            self._changes = {
-                name: ChangesByBlock(self._changes_of(name), self._before[name])
-                for name in self._market.symbols
-            }
         self._due = None
         parts = [it.take(table.rows_of(name)) for name, it in self._changes.items()]
         self._rows, self._values = parts[0]
@@ -270,28 +278,23 @@ class ColumnarStrategyContainer(StrategyContainer):
             self._due = _Due(rows, steps, dict(zip(rows, self._values.tolist(), strict=True)))
         return self._due
 
-    def _changes_of(self, symbol: str) -> TargetChanges:
-        shared = self._market.target_changes
-        key = (self._config, symbol)
-        if key not in shared:
-            shared[key] = self._find_changes(symbol)
-        return shared[key]
-
-    def _find_changes(self, symbol: str) -> TargetChanges:
+    def _find_changes(self, symbol: str) -> Generator[None, None, TargetChanges]:
         bars = self._market.bars(symbol)
         if not len(bars):
             return TargetChanges.of(np.empty(0))
-        try:
-            piecewise = targets_by_piece(self._strategy)
-            name = call_name(self.id, self._strategy, "targets")
-            targets = self.scope.timed(piecewise or self._strategy.targets, name)
-            if piecewise is None:
-                return self._changes_in(bars, 0, targets)
-            starts = range(0, len(bars), PIECE)
-            pieces = [self._changes_in(bars[at : at + PIECE], at, targets) for at in starts]
-        except USER_ERRORS as error:
-            raise user_error(error, self._strategy, symbol=symbol) from error
-        return pieces[0] if len(pieces) == 1 else TargetChanges.joined(pieces)
+        piecewise = targets_by_piece(self._strategy)
+        name = call_name(self.id, self._strategy, "targets")
+        targets = self.scope.timed(piecewise or self._strategy.targets, name)
+        piece = len(bars) if piecewise is None else PIECE
+        found: list[TargetChanges] = []
+        for first in range(0, len(bars), piece):
+            if found:
+                yield
+            try:
+                found.append(self._changes_in(bars[first : first + piece], first, targets))
+            except USER_ERRORS as error:
+                raise user_error(error, self._strategy, symbol=symbol) from error
+        return found[0] if len(found) == 1 else TargetChanges.joined(found)
 
     def _changes_in(self, piece: Bars, first: int, targets: Targets) -> TargetChanges:
         """Return the changes in a piece of the window that begins at its bar ``first``."""

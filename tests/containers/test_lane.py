@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from admf.containers import strategy
 from admf.containers.events import Bar, Fill, PortfolioUpdate, Signal
 from admf.containers.market_data import Bars
 from admf.containers.strategies.base import Context, FeatureView, Strategy
+from admf.containers.strategy import ColumnarStrategyContainer
 from tests.containers.harness import Lane, day, flat, run, run_lanes, script
 from tests.sealing import content
 
@@ -277,3 +280,24 @@ def test_a_lane_without_trades_is_marked_all_the_same() -> None:
     result = run(Idle, flat(100, 5), block_size=2)
     assert [it.equity for it in result.of(PortfolioUpdate)] == [10_000] * 5
     assert result.of(Signal) == []
+
+
+def test_others_get_their_turn_between_the_pieces_of_a_long_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare, turns = ColumnarStrategyContainer.prepare, []
+
+    def watched(self: ColumnarStrategyContainer) -> Iterator[None]:
+        turns.append(0)
+        for _ in prepare(self):
+            turns[-1] += 1
+            yield
+
+    lanes = [Lane("sma_cross", params={"fast": 2, "slow": 4}) for _ in range(2)]
+    whole = run_lanes(lanes, flat(100, 7) + flat(90, 8) + flat(110, 8))
+    monkeypatch.setattr(ColumnarStrategyContainer, "prepare", watched)
+    monkeypatch.setattr(strategy, "PIECE", 5)
+    pieces = run_lanes(lanes, flat(100, 7) + flat(90, 8) + flat(110, 8))
+    assert turns == [4, 0]  # 23 bars, and the second lane is configured alike
+    assert [repr(it.events) for it in pieces] == [repr(it.events) for it in whole]  # NaN included
+    assert any(isinstance(event, Fill) for event in whole[0].events)
