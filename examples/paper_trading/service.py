@@ -87,36 +87,27 @@ async def run_until_signal(session: LiveSession) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        forget()  # so that a second signal ends the process at once
-        group.create_task(session.aclose())
-
-    def forget() -> None:
         for number in SIGNALS:
-            loop.remove_signal_handler(number)
+            loop.remove_signal_handler(number)  # so that a second one ends the process at once
+        group.create_task(session.aclose())
 
     async with session, asyncio.TaskGroup() as group:
         for number in SIGNALS:
             loop.add_signal_handler(number, end)
-        try:
-            await session.run()
-        finally:
-            forget()
+        await session.run()
+    print(f"ended in order: {session.counts.closed} windows, {session.counts.events} events")
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description="Trades an experiment on paper.")
     parser.add_argument("--url", default="ws://127.0.0.1:8765", help="where the feed is")
     parser.add_argument("--demo", action="store_true", help="start a feed, too")
-    parser.add_argument(
-        "--roll", default="50", help="a window's events, or when its day ends: 17:00"
-    )
+    parser.add_argument("--roll", default="50", help="events of a window; 17:00 for one a day")
     parser.add_argument("--anew", action="store_true", help="replace what was traded before")
     options = parser.parse_args()
-    async with feed(0, 200) if options.demo else nullcontext(options.url) as url:
+    async with feed(0, 500) if options.demo else nullcontext(options.url) as url:
         print(f"trades {EXPERIMENT.name} on {url}", flush=True)
-        session = session_on(url, options.roll, anew=options.anew)
-        await run_until_signal(session)
-    print(f"ended in order: {session.counts.closed} windows, {session.counts.events} events")
+        await run_until_signal(session_on(url, options.roll, anew=options.anew))
 
 
 if __name__ == "__main__":
