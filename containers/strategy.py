@@ -201,7 +201,6 @@ class ColumnarStrategyContainer(StrategyContainer):
     ) -> None:
         super().__init__(container_id, events=events, market=market, depends_on=depends_on)
         self._strategy = strategy
-        self._ask = self.scope.timed(strategy.targets, call_name(self.id, strategy, "targets"))
         self._config = config
         self._before = before
         self._changes: dict[str, ChangesByBlock] = {}
@@ -283,9 +282,11 @@ class ColumnarStrategyContainer(StrategyContainer):
         if not len(bars):
             return TargetChanges.of(np.empty(0))
         try:
-            targets = targets_by_piece(self._strategy)
-            if targets is None:
-                return self._changes_in(bars, 0, self._ask)
+            piecewise = targets_by_piece(self._strategy)
+            name = call_name(self.id, self._strategy, "targets")
+            targets = self.scope.timed(piecewise or self._strategy.targets, name)
+            if piecewise is None:
+                return self._changes_in(bars, 0, targets)
             starts = range(0, len(bars), PIECE)
             pieces = [self._changes_in(bars[at : at + PIECE], at, targets) for at in starts]
         except USER_ERRORS as error:

@@ -8,13 +8,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from admf.engine.observing import Observers
 from admf.workflows.cli import main
+from admf.workflows.runner import Runner
+from admf.workflows.service import create_app
+from admf.workflows.service.operations import operations_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -197,3 +202,46 @@ def test_the_host_of_runs_that_is_shown_follows_its_run(tmp_path: Path) -> None:
     assert last == f"completed {tmp_path}/results/simple_backtest"
     assert sum(line.startswith("lane_001 buy") for line in told) >= 19
     assert "completed backtest 2148 2148" in told
+
+
+def http_requests() -> list[list[str]]:
+    """Return the words of the commands that ask the service for something."""
+    lines = "\n".join(blocks("console", EMBEDDING)).splitlines()
+    return [shlex.split(it.removeprefix("$ ")) for it in lines if it.startswith("$ curl ")]
+
+
+@pytest.mark.anyio
+async def test_what_is_asked_of_the_service_is_answered(tmp_path: Path) -> None:
+    runner = Runner(results_root=tmp_path)
+    app = create_app(runner, token="x", data_root=tmp_path)  # noqa: S106 - of no service
+    places = {"$ID": "", "$ADMF_TOKEN": "x", "127.0.0.1:8000": "service"}
+    transport = httpx.ASGITransport(app)
+    async with runner, httpx.AsyncClient(transport=transport) as client:
+        for words in http_requests():
+            line = [reduce(lambda text, it: text.replace(*it), places.items(), it) for it in words]
+            names = [line[at + 1].partition(": ") for at, it in enumerate(line) if it == "-H"]
+            method = line[line.index("-X") + 1] if "-X" in line else "GET"
+            body = blocks("yaml")[0].replace("results_dir: goog\n", "")
+            sends = "--data-binary" in line
+            response = await client.request(
+                "POST" if sends else method,
+                line[-1],
+                headers={name: value for name, _, value in names},
+                content=body if sends else None,
+            )
+            assert response.is_success, response.text
+            places["$ID"] = places["$ID"] or response.json()["id"]
+    assert len(http_requests()) == 5
+
+
+def test_the_application_that_mounts_the_service_is_made(tmp_path: Path) -> None:
+    (code,) = [it for it in blocks("python", EMBEDDING) if "create_app(" in it]
+    assert python(tmp_path, "-c", code + "print(app.routes[-1].path)") == "/studies\n"
+
+
+def test_the_table_of_what_can_be_asked_has_it_all(tmp_path: Path) -> None:
+    app = create_app(Runner(results_root=tmp_path), data_root=tmp_path)
+    asked = {it.path.rpartition("/")[2] for it in operations_of(app.state.service)}
+    table = "\n".join(it for it in EMBEDDING.splitlines() if it.startswith("| `"))
+    named = {it.replace("{run_id}", "{id}") for it in asked}
+    assert all(f"/{name}" in table for name in named), named

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
 import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from runpy import run_path
 
+import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
 from admf.workflows.cli import main
 
@@ -59,3 +67,41 @@ def test_the_service_example_accounts_for_every_request_in_under_80_lines_of_eng
         assert p50 == pytest.approx(usual_ms, rel=0.05)  # the median of the lognormal it draws from
         assert p99 == pytest.approx(usual_ms * math.exp(0.5 * 2.326), rel=0.15)
         assert greatest > p99
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application on this machine, and end it as a signal would."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        place = "http://{}:{}".format(*listener.getsockname())
+        async with httpx.AsyncClient(base_url=place) as client:
+            yield client
+        server.should_exit = True
+        await serving
+
+
+@pytest.mark.anyio
+async def test_the_page_of_the_web_application_shows_a_study_to_its_end(tmp_path: Path) -> None:
+    folder = EXAMPLES / "fastapi_host"
+    host = run_path(str(folder / "host.py"))
+    names: list[str] = []
+    async with served(host["make_app"](tmp_path, folder)) as client:
+        page = (await client.get("/")).text
+        assert not re.search(r"(src|href)=|https?://", page)  # all that it needs is in it
+        assert all(name in page for name in ("studies/runs", "EventSource", "POSITION_CLOSE"))
+        experiment = (await client.get("/experiment.yaml")).text
+        headers = {"content-type": "application/yaml"}
+        run = (await client.post("/studies/runs", content=experiment, headers=headers)).json()
+        target = f"{run['links']['events']}?types=POSITION_CLOSE"
+        async with client.stream("GET", target) as events:
+            async for line in events.aiter_lines():
+                names += [line.removeprefix("event: ")] if line.startswith("event: ") else []
+                if line.startswith("data: "):
+                    told = json.loads(line.removeprefix("data: "))
+        assert {"progress", "POSITION_CLOSE"} < set(names)
+        assert (names[-1], told) == ("end", {"status": "completed", "dropped": 0})
+        results = (await client.get(run["links"]["results"])).json()
+        best = (await client.get(f"{results['links']['metrics']}?by=sharpe_ratio&limit=5")).json()
+        assert len(best["rows"]) == 5

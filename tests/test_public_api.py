@@ -26,6 +26,7 @@ PACKAGES = [
     "admf.sequences",
     "admf.workflows",
     "admf.workflows.results",
+    "admf.workflows.service",
     "admf.results",
 ]
 

@@ -253,6 +253,16 @@ class Runner:
         return run
 
     @property
+    def is_open(self) -> bool:
+        """Whether it takes runs."""
+        return bool(self._is_open)
+
+    @property
+    def storage(self) -> Storage:
+        """Where the runs' folders go."""
+        return self._preparation.storage
+
+    @property
     def runs(self) -> tuple[Run, ...]:
         """The runs that were submitted, the newest last; of those that are over the latest."""
         return self._queue.runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -32,7 +33,7 @@ from admf.sequences.config import (
 from admf.sequences.settings import DataRange, PhaseOptions, PhaseSettings, TraceConfig
 from admf.workflows.experiment import DeclaredPhase, Experiment
 
-__all__ = ["JsonSchema", "experiment_schema", "settings_schema"]
+__all__ = ["JsonSchema", "definitions_of", "experiment_schema", "settings_schema"]
 
 JsonSchema: TypeAlias = dict[str, Any]
 
@@ -74,19 +75,33 @@ def settings_schema() -> JsonSchema:
     return _schema(PhaseSettings, "settings of a phase")
 
 
-def _schema(cls: type[msgspec.Struct], title: str) -> JsonSchema:
-    _, definitions = msgspec.json.schema_components([cls], ref_template="#/$defs/{name}")
-    for documented in _DOCUMENTED:
+def definitions_of(
+    classes: Iterable[type[msgspec.Struct]], ref_template: str
+) -> dict[str, JsonSchema]:
+    """Return the schemas of Structs, and of those within them, by name, with their docstrings.
+
+    Args:
+        classes: The Structs.
+        ref_template: How they refer to each other, with ``{name}`` in it.
+    """
+    classes = tuple(classes)
+    _, definitions = msgspec.json.schema_components(classes, ref_template=ref_template)
+    for documented in dict.fromkeys((*_DOCUMENTED, *classes)):
         if documented.__name__ in definitions:
             _describe(definitions[documented.__name__], documented)
+    found = msgspec.json.encode(definitions)
+    return msgspec.json.decode(found, type=dict[str, JsonSchema])  # tuples to lists
+
+
+def _schema(cls: type[msgspec.Struct], title: str) -> JsonSchema:
+    definitions = definitions_of([cls], "#/$defs/{name}")
     root = definitions.pop(cls.__name__)
-    schema = {
+    return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **root,
         "title": title,
         "$defs": definitions,
     }
-    return msgspec.json.decode(msgspec.json.encode(schema), type=JsonSchema)  # tuples to lists
 
 
 def _describe(definition: JsonSchema, cls: type[msgspec.Struct]) -> None:

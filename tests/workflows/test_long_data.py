@@ -11,7 +11,7 @@ import pytest
 
 from admf.containers import indicators, long_tables, market_data, strategy
 from admf.containers.catalog import DataCatalog
-from admf.workflows.runner import run_async
+from admf.workflows.scripting import run_async
 
 pytestmark = pytest.mark.anyio
 

@@ -40,6 +40,12 @@ _COMMANDS = (
         "Say why there are no trades.",
         "results/my_study",
     ),
+    (
+        "serve",
+        "serve:serve",
+        "Take runs over HTTP.",
+        "--port 8000 --data-root data --results-root results",
+    ),
     ("init", "project:init", "Write a first project, which runs at once.", "my_study"),
     ("list", "listing:list_names", "List what there is to use.", "strategies"),
     ("schema", "project:schema", "Write the JSON Schema of the experiment file.", "> schema.json"),
