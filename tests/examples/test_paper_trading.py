@@ -66,7 +66,6 @@ async def service(folder: Path, *words: str) -> AsyncIterator[asyncio.subprocess
         if process.returncode is None:
             process.kill()
             await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]
 
 
 async def lines_until(process: asyncio.subprocess.Process, start: str) -> list[str]:
