@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from admf.engine.bus import Bus
 from admf.engine.container import Container
 from admf.engine.errors import ConfigError, UserCodeError
 from admf.engine.events import Event, EventRegistry
-from admf.engine.results import Document
+from admf.engine.results import Document, WindowResults
 from admf.engine.retention import make_policy
 from admf.engine.topology import TopologyBuilder
 from admf.engine.tracer import EventTracer
@@ -68,6 +69,7 @@ class LiveTopology:
         )
         builder.add_report(builder.add(intake).report)
         builder.add_report(WindowReport(reported))
+        builder.add_report(partial(_accounts, reported))
 
 
 class LiveFeatures(Container):
@@ -160,6 +162,15 @@ def _lanes(
     if len(errors) == len(lanes):
         raise errors[0]
     return lanes
+
+
+async def _accounts(
+    lanes: Sequence[PortfolioContainer | LaneReport],
+    results: WindowResults,  # noqa: ARG001 - see `Report`
+) -> Mapping[str, object]:
+    """Return what each lane holds at the end of the window, by the ids of the portfolios."""
+    built = [lane for lane in lanes if isinstance(lane, PortfolioContainer)]
+    return {"accounts": {lane.id: lane.carried_account() for lane in built}}
 
 
 def _application_events(builder: TopologyBuilder) -> list[type[Event]]:

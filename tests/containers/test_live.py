@@ -73,6 +73,18 @@ def test_the_record_of_a_window_says_what_carried_over():
     assert len(live.of(Order)) == 3  # nothing is ordered again
 
 
+def test_the_record_of_a_window_says_what_each_lane_that_was_built_holds_at_its_end():
+    lanes = [Lane(Counting), Lane("no_such_strategy")]
+    live = run_live(lanes, [bar(step) for step in range(8)], "A", rolls=[EveryEvents(4)])
+    first, second = (it["report"] for it in live.records())
+    assert list(first["accounts"]) == ["portfolio_001"]
+    held = first["accounts"]["portfolio_001"]
+    assert held == second["intake"]["carried"]["portfolio_001"]["account"]
+    assert [(it["symbol"], it["quantity"]) for it in held["positions"]] == [("A", 1.0)]
+    rows = live.records("aggregate_results.json")[0]["portfolios"]
+    assert held == rows[0]["account"]
+
+
 def test_each_window_has_metrics_of_its_own_that_begin_where_the_last_one_ended():
     bars = random_bars(30, seed=4)
     live = run_live([Lane("buy_and_hold")], bar_events({"A": bars}), ["A"], rolls=[EveryEvents(10)])
