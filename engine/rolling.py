@@ -201,8 +201,7 @@ class RollingSession:
             Exception: What the source raised.
             StateError: It ran before.
         """
-        if self._lives is not None or self._stopping:
-            raise StateError(f"{self!r} runs only once")
+        self._refuse_to_run_again()
         try:
             async with anyio.create_task_group() as self._lives:
                 await self._run()
@@ -216,6 +215,10 @@ class RollingSession:
         failure = combine("a live session failed", self._errors)
         if failure is not None:
             raise failure
+
+    def _refuse_to_run_again(self) -> None:
+        if self._lives is not None or self._stopping:
+            raise StateError(f"{self!r} runs only once")
 
     # -- taking events ----------------------------------------------------------------------------
 
