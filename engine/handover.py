@@ -9,12 +9,17 @@ import msgspec
 
 from admf.engine.container import Container
 
-__all__ = ["described", "states_of", "take_over"]
+__all__ = ["described", "hands_over", "states_of", "take_over"]
 
 
-def states_of(containers: Iterable[Container]) -> dict[str, object]:
-    """Return what containers hand over, by their ids; those that have nothing are left out."""
-    found = {container.id: container.hand_over() for container in containers}
+def hands_over(container: Container) -> bool:
+    """Whether a container is of a kind that may have something to hand over."""
+    return type(container).hand_over is not Container.hand_over
+
+
+def states_of(places: Mapping[str, Container]) -> dict[str, object]:
+    """Return what containers hand over, by their places; those that have nothing are left out."""
+    found = {place: container.hand_over() for place, container in places.items()}
     return {name: state for name, state in found.items() if state is not None}
 
 

@@ -67,7 +67,7 @@ class Intake(Container):
         depends_on: Ids of the containers that must be running before this one starts.
 
     Attributes:
-        is_over: Whether the run has ended, so that nothing may be put any more.
+        over: Set when the run has ended, so that nothing may be put any more.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Intake(Container):
         self._waiting: deque[Published | _Mark] = deque()
         self._walks = False
         self._leaving = False
-        self.is_over = False
+        self.over = anyio.Event()
         self._more = anyio.Event()
         self._less = anyio.Event()
         self._count = 0
@@ -125,6 +125,11 @@ class Intake(Container):
     def last_position(self) -> object:
         """The source's position at the last event taken; None before the first."""
         return None if self._last is None else self._last[0]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self.over.is_set()
 
     @property
     def is_full(self) -> bool:
@@ -194,7 +199,7 @@ class Intake(Container):
                 self._begin_walk()
                 await self.scope.drain()
         finally:
-            self.is_over = True
+            self.over.set()
             self._wake_all()
 
     async def on_stop(self) -> None:

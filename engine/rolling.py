@@ -46,8 +46,10 @@ class RollingSession:
     """Runs one execution window after the other, without losing or doubling an event between them.
 
     When a window ends, the next one is started first. The source then waits until the old one has
-    handled what it has taken, the containers hand over their state, and the next event goes to the
-    new one. The old one is stopped, drained, flushed and committed while the new one runs; then its
+    handled what it has taken, in the mailboxes of containers that hand a state over too; the
+    containers hand over, place by place (see `ExecutionWindow.swap`), and the next event goes to
+    the new one. That has the containers of its topology, and none of those that were added to the
+    old one. The old one is stopped, drained, flushed and committed while the new one runs; then its
     events are acknowledged to the source, if that is an `AcknowledgedSource`, in the order of the
     windows. The topology must add an `Intake`.
 
@@ -336,7 +338,7 @@ class RollingSession:
         self._flushes.add(old)
         new = await self._open()
         try:
-            await old.intake.settle()
+            await old.settle()
             new.intake.take_note(take_over(old.states(), new.window.containers))
         except BaseException as error:
             await finish(partial(new.window.aclose, error))

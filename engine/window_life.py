@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
 import anyio
 
-from admf.engine.errors import ConfigError, WindowError
+from admf.engine.container import Container
+from admf.engine.errors import ConfigError, DeadlineError, WindowError
 from admf.engine.failures import ungroup
-from admf.engine.handover import states_of
+from admf.engine.handover import hands_over, states_of
 from admf.engine.intake import Intake
 from admf.engine.shielding import finish
+from admf.engine.subscription import Subscription
 from admf.engine.summary import WindowSummary
 from admf.engine.window import ExecutionWindow
 
@@ -65,7 +67,46 @@ class WindowLife:
 
     def states(self) -> Mapping[str, object]:
         """Return what the containers hand over."""
-        return states_of(self.window.containers) if self.left is None else self.left
+        return states_of(self.window.places) if self.left is None else self.left
+
+    async def settle(self) -> None:
+        """Return when what was taken is handled, and all states tell of it.
+
+        Mailboxes of containers that hand nothing over are left to the window's drain.
+
+        Raises:
+            DeadlineError: Other mailboxes were not empty after the time that a teardown has for it.
+        """
+        await self.intake.settle()
+        mailboxes = [it for c in self.window.containers if hands_over(c) for it in _mailboxes(c)]
+        if not mailboxes:
+            return
+        seconds = self.window.deadlines.drain
+        with anyio.move_on_after(seconds) as limit:
+            await self._empty(mailboxes)
+        if limit.cancelled_caught:
+            raise DeadlineError(
+                f"the mailboxes of {self.window!r} were not empty after {seconds:g} s, so its "
+                "containers cannot hand over what they know"
+            )
+
+    async def _empty(self, mailboxes: Sequence[Subscription]) -> None:
+        """Return when mailboxes are empty and what their handlers published is handled.
+
+        Nobody may be at it any more once the run is over.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_when_over, group.cancel_scope)
+            before, now = -1, _accepted(mailboxes)
+            while before != now:
+                await self.window.bus.emptied(mailboxes)
+                await self.intake.settle()
+                before, now = now, _accepted(mailboxes)
+            group.cancel_scope.cancel()
+
+    async def _cancel_when_over(self, scope: anyio.CancelScope) -> None:
+        await self.intake.over.wait()
+        scope.cancel()
 
     async def live(self) -> None:
         """Run the window to its end and close it, however that comes about."""
@@ -87,7 +128,7 @@ class WindowLife:
     def _save_states(self, failure: Exception) -> None:
         """Have the states of a window whose run failed, while the containers are there."""
         try:
-            self.left = states_of(self.window.containers)
+            self.left = states_of(self.window.places)
         except Exception as error:  # noqa: BLE001 - the failure of the window comes first
             self.left = {}
             failure.add_note(f"its states are lost as well: {error!r}")
@@ -110,6 +151,14 @@ class WindowLife:
             found = ungroup(self.failure)
             return found if isinstance(found, Exception) else self.failure
         return WindowError(f"{self.window!r}: {'; '.join(self.summary.errors)}")
+
+
+def _mailboxes(container: Container) -> list[Subscription]:
+    return [it for it in container.subscriptions if it.queue is not None]
+
+
+def _accepted(mailboxes: Sequence[Subscription]) -> int:
+    return sum(it.stats.accepted for it in mailboxes)
 
 
 def _intake_of(window: ExecutionWindow) -> Intake:

@@ -25,6 +25,7 @@ from tests.engine.sessions import (
     FOLDER,
     SPEC,
     Broker,
+    Live,
     Note,
     documents,
     joined,
@@ -32,43 +33,11 @@ from tests.engine.sessions import (
     records,
     seen,
     session_of,
+    until,
 )
 
 pytestmark = pytest.mark.anyio
 SECOND = 10**9
-
-
-class Live:
-    """A source that a test feeds by hand."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = anyio.create_memory_object_stream[Event](100)
-
-    def __aiter__(self) -> Live:
-        return self
-
-    async def __anext__(self) -> Event:
-        try:
-            return await self._receive.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    def send(self, *numbers: int) -> None:
-        for number in numbers:
-            self._send.send_nowait(Note(number, number))
-
-    def end(self) -> None:
-        self._send.close()
-
-    async def aclose(self) -> None:
-        self._send.close()
-        self._receive.close()
-
-
-async def until(condition) -> None:
-    with anyio.fail_after(5):
-        while not condition():
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_a_window_takes_so_many_events_and_the_next_one_the_others():
