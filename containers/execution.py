@@ -70,6 +70,8 @@ class ExecutionContainer(LaneMember):
         quotes: The lane's place in the bars.
     """
 
+    state_type = ExecutionState
+
     def __init__(
         self,
         container_id: str,

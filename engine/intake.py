@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -31,6 +31,8 @@ class IntakeRecord(msgspec.Struct, frozen=True, kw_only=True):
         first_ts: Time of the first one, ns UTC.
         last_ts: Time of the last one.
         carried: What the containers took over from the window before, by their ids.
+        left: What they leave to the next one, by their places (see `ExecutionWindow.places`), as
+            far as it is data.
     """
 
     events: int = 0
@@ -39,6 +41,7 @@ class IntakeRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_ts: int | None = None
     last_ts: int | None = None
     carried: Mapping[str, Any] = {}
+    left: Mapping[str, Any] = {}
 
 
 class _Mark:
@@ -91,6 +94,7 @@ class Intake(Container):
         self._first: tuple[object, int] | None = None
         self._last: tuple[object, int] | None = None
         self._carried: Mapping[str, object] = {}
+        self._leaves: Callable[[], Mapping[str, Any]] = dict
 
     # -- hooks ------------------------------------------------------------------------------------
 
@@ -174,6 +178,10 @@ class Intake(Container):
         """Have the commit record say what the containers of the window have taken over."""
         self._carried = carried
 
+    def have_told(self, leaves: Callable[[], Mapping[str, Any]]) -> None:
+        """Have the commit record say what the containers leave, as this returns it by then."""
+        self._leaves = leaves
+
     async def report(self, results: WindowResults) -> Mapping[str, object]:  # noqa: ARG002 - see `Report`
         """Return what the commit record says of the intake."""
         first, last = self._first or (None, None), self._last or (None, None)
@@ -184,6 +192,7 @@ class Intake(Container):
             first_ts=first[1],
             last_ts=last[1],
             carried={name: described(state) for name, state in self._carried.items()},
+            left=self._leaves(),
         )
         return {"intake": record}
 

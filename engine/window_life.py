@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import anyio
 
 from admf.engine.container import Container
 from admf.engine.errors import ConfigError, DeadlineError, WindowError
 from admf.engine.failures import ungroup
-from admf.engine.handover import hands_over, states_of
+from admf.engine.handover import data_of, hands_over, states_of
 from admf.engine.intake import Intake
 from admf.engine.shielding import finish
 from admf.engine.subscription import Subscription
@@ -35,7 +35,7 @@ class WindowLife:
         done: Set when the window is closed and told of, or that had to be given up.
         is_concluded: Whether it is closed and told of.
         follows_loss: Whether a window before was given up in the midst of that.
-        left: States of the containers of a window whose run failed.
+        left: States of the containers, once they are handed over, or the run has failed.
         failure: What went wrong, as far as it is known.
 
     Raises:
@@ -54,6 +54,7 @@ class WindowLife:
         self.left: Mapping[str, object] | None = None
         self.failure: Exception | None = None
         self._concluded = concluded
+        self.intake.have_told(self._leaves)
 
     @property
     def summary(self) -> WindowSummary:
@@ -124,6 +125,9 @@ class WindowLife:
             self.done.set()  # whatever came of it, nobody is to wait for it
         if ended is not None and not isinstance(ended, Exception):
             raise ended
+
+    def _leaves(self) -> Mapping[str, Any]:
+        return data_of(self.states(), self.window.places)
 
     def _save_states(self, failure: Exception) -> None:
         """Have the states of a window whose run failed, while the containers are there."""

@@ -14,7 +14,6 @@ from admf.containers.bar_history import BarHistory
 from admf.containers.catalog import UserModules
 from admf.containers.live_config import LiveConfig
 from admf.containers.market_data import MarketData
-from admf.containers.report import LaneReport
 from admf.engine.clock import Clock
 from admf.engine.errors import AdmfError, ConfigError, Problem
 from admf.engine.events import Event, EventRegistry
@@ -23,7 +22,7 @@ from admf.engine.intake import IntakeRecord
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.lock import RunLock
 from admf.engine.registry import Registry
-from admf.engine.result_names import AGGREGATE_FILE, COMMIT_FILE, RUN_FILE
+from admf.engine.result_names import COMMIT_FILE, RUN_FILE
 from admf.engine.results import ResultStore, WindowResults
 from admf.engine.retention import TracingConfig
 from admf.engine.roll_rules import Roll
@@ -65,10 +64,11 @@ class LiveSession(RollingSession):
         results_root: Folder below which the session has its own.
         results_dir: Its folder.
         storage: Where the folder goes, in place of ``results_root``.
-        resume: Go on from an earlier session in that folder: windows are numbered on, and lanes
-            begin with the account that the last complete window left. What only that process knew,
-            working orders and the state of strategies, is lost. Windows that were cut off before
-            their commit record are removed, since their events were not acknowledged.
+        resume: Go on from an earlier session in that folder: windows are numbered on, and lanes go
+            on from what the last complete window left: accounts, working orders, peak equity, the
+            halt, the targets of columnar strategies. What other strategies know is lost. Windows
+            that were cut off before their commit record are removed, since their events were not
+            acknowledged.
         overwrite: Replace an earlier session.
         before: Bars before the session, for indicators to begin with.
         events: Event classes of the application, which ``event_tracing`` may then name.
@@ -245,23 +245,14 @@ class LiveSession(RollingSession):
                 await self._take_from(window)
 
     async def _take_from(self, path: str) -> None:
-        """Take position and accounts from a window, if it is complete and did not fail."""
+        """Take position and states from a window, if it is complete and did not fail."""
         if not (await verify_window(self._storage, path)).complete:
             return
         results = WindowResults(self._storage, path)
         record = await results.read(COMMIT_FILE, _Window)
         if record.status == "failed" or record.report.intake.last_position is None:
             return
-        rows = (await results.read(AGGREGATE_FILE, _Aggregate)).portfolios
-        accounts = {row.lane_id: row.account for row in rows}
-        lanes = [
-            msgspec.structs.replace(lane, carried=accounts.get(lane.lane_id))
-            for lane in self._config.lanes
-        ]
-        config = msgspec.structs.replace(self._config, lanes=tuple(lanes))
-        self._template = msgspec.structs.replace(
-            self._template, config=msgspec.Raw(msgspec.json.encode(config))
-        )
+        self._inherits = record.report.intake.left
         self.resumed_from = record.report.intake.last_position
 
     def _numbered(self, number: int) -> WindowSpec:
@@ -275,10 +266,6 @@ class _Report(msgspec.Struct, frozen=True):
 class _Window(msgspec.Struct, frozen=True):
     status: str
     report: _Report
-
-
-class _Aggregate(msgspec.Struct, frozen=True):
-    portfolios: tuple[LaneReport, ...]
 
 
 def _load(

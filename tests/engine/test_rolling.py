@@ -17,7 +17,7 @@ from admf.engine.rolling import RollingSession
 from admf.engine.storage import MemoryStorage
 from admf.engine.subscription import Mailbox
 from admf.engine.summary import SessionCounts
-from admf.engine.testing import FaultStorage, RecordingContainer
+from admf.engine.testing import RecordingContainer
 from admf.engine.verification import verify_window
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_life import WindowLife
@@ -328,13 +328,16 @@ async def test_a_container_that_cannot_leave_its_state_does_not_hide_the_failure
 
 @pytest.mark.parametrize("policy", ["end", "continue"])
 async def test_a_flush_that_fails_is_told_and_its_events_are_given_up_or_delivered_again(
-    policy: str, tmp_path
+    policy: str,
 ):
-    broker = Broker(notes(9), pause_every=1)
-    storage = FaultStorage(tmp_path, fail_at=5, only="write")
-    session = await session_of(
-        broker, storage=storage, rolls=[EveryEvents(3)], on_failure=policy, flushing=1
-    )
+    class Flawed(MemoryStorage):
+        async def write_atomic(self, path, chunks) -> None:
+            if "000002/containers" in path:
+                raise StorageError("the disk is full")
+            await super().write_atomic(path, chunks)
+
+    broker, rolls = Broker(notes(9), pause_every=1), [EveryEvents(3)]
+    session = await session_of(broker, storage=Flawed(), rolls=rolls, on_failure=policy)
     if policy == "end":
         with pytest.raises(StorageError):
             await session.run()

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from admf.engine.errors import DeadlineError, WindowError
+from admf.engine.errors import DeadlineError, StateError, WindowError
 from admf.engine.events import Event
 from admf.engine.roll_rules import EveryEvents
 from admf.engine.storage import MemoryStorage
@@ -21,6 +21,7 @@ from tests.engine.sessions import (
     Ledger,
     Live,
     Note,
+    Total,
     documents,
     notes,
     records,
@@ -139,3 +140,42 @@ async def test_the_next_window_takes_over_from_the_one_that_has_the_place() -> N
         live.end()
     _, second = await records(storage)
     assert second["carried"] == {"ledger": {"total": 2}}
+
+
+class Savings(Ledger):
+    """A ledger whose state another process can take over."""
+
+    state_type = Total
+
+
+def savings(builder: TopologyBuilder) -> None:
+    builder.add(Savings(builder.bus, "savings"))
+
+
+async def test_another_session_goes_on_from_what_a_commit_record_tells() -> None:
+    storage, rules = MemoryStorage(), {"rolls": [EveryEvents(3)], "add": savings}
+    await (await session_of(Broker(notes(5)), storage=storage, **rules)).run()
+    left = [it["left"] for it in await records(storage)]
+    assert left == [{"savings": {"total": 3}}, {"savings": {"total": 5}}]
+    later = MemoryStorage()
+    await (await session_of(Broker(notes(2)), storage=later, inherits=left[-1], **rules)).run()
+    assert [it["carried"] for it in await records(later)] == [{"savings": {"total": 5}}]
+    assert [it["total"] for it in await documents(later, "savings")] == [7]
+
+
+async def test_a_window_that_is_cut_short_tells_what_it_left_when_all_was_handled() -> None:
+    storage = MemoryStorage()
+    session = await session_of(Broker(notes(100), pause_every=1), storage=storage, add=savings)
+    async with anyio.create_task_group() as group:
+        group.start_soon(session.run)
+        await until(lambda: session.counts.events >= 5)
+        group.cancel_scope.cancel()
+    (record,) = await records(storage)
+    assert record["left"] == {"savings": {"total": record["events"]}}
+
+
+async def test_what_does_not_fit_a_container_is_no_state_of_it() -> None:
+    session = await session_of(Broker([]), add=savings, inherits={"savings": {"total": "many"}})
+    with pytest.raises(StateError, match="savings"):
+        await session.run()
+    assert session.counts.opened == 0

@@ -16,6 +16,7 @@ from admf import LiveSession
 from admf.containers.config import LaneConfig, StrategyConfig
 from admf.containers.events import Bar
 from admf.containers.live_config import LiveConfig
+from admf.containers.market_data import Bars, MarketData
 from admf.engine.errors import ConfigError, FolderInUseError, ResultExistsError, StateError
 from admf.engine.events import Event
 from admf.engine.lock import RunLock, read_lock
@@ -108,10 +109,10 @@ async def test_a_session_goes_on_from_the_last_complete_window(storage: MemorySt
     await second.run()
     assert second.resumed_from == 40
     assert [it.window_id for it in second.closed] == ["live/000004"]
-    left = await read(storage, "session/live/000002/aggregate_results.json")
-    taken = await read(storage, "session/live/000004/containers/portfolio_001_results.json")
-    assert taken["lane"]["carried"] == left["portfolios"][0]["account"]
-    assert taken["lane"]["carried"]["cash"] != 5_000.0
+    left = (await read(storage, "session/live/000002/aggregate_results.json"))["portfolios"][0]
+    taken = (await read(storage, "session/live/000004/phase_summary.json"))["report"]["intake"]
+    assert taken["carried"]["portfolio_001"]["account"] == left["account"]
+    assert left["account"]["cash"] != 5_000.0
 
 
 async def test_a_session_that_has_nothing_to_go_on_from_begins_anew(
@@ -270,3 +271,65 @@ async def test_a_session_runs_once(storage: MemoryStorage) -> None:
     with pytest.raises(StateError, match="only once"):
         await session.run()
     await session.aclose()
+
+
+FIELDS = ("ts", "open", "high", "low", "close", "volume")
+ORDERS = """
+from admf.containers.strategies.base import Strategy
+
+
+class Orders(Strategy):
+    def on_bar(self, bar, ctx):
+        minute = bar.ts // 60_000_000_000
+        if minute == 4:
+            ctx.buy(4.0, stop_loss=60.0)
+        if minute == 18:
+            ctx.buy(2.0, limit=101.0)
+        if minute == 30:
+            ctx.close()
+        if minute == 33:
+            ctx.sell(1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    "strategy", ["type: 'my_live_orders:Orders'", "type: sma_cross, params: {fast: 2, slow: 4}"]
+)
+async def test_a_session_that_was_killed_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, strategy: str
+) -> None:
+    (tmp_path / "my_live_orders.py").write_text(ORDERS)
+    (tmp_path / "live.yaml").write_text(
+        "workflow: simple_backtest\n"
+        "data: {source: sample, symbols: [GOOG]}\n"
+        f"strategy: {{{strategy}}}\n"
+        "periods_per_year: 252\n"
+        "risk: {trailing_stop_pct: 7.0, max_drawdown_pct: 60.0}\n"
+    )
+    whole, parts = MemoryStorage(), MemoryStorage()
+    file, rules = tmp_path / "live.yaml", {"rolls": [EveryEvents(20)]}
+    await LiveSession(file, bars(0, 40), storage=whole, **rules).run()
+    await LiveSession(file, bars(0, 20), storage=parts, **rules).run()
+    found = [bar async for bar in bars(0, 20)]
+    columns = [[getattr(bar, name) for bar in found] for name in FIELDS]
+    before = MarketData([Bars("GOOG", *columns)])
+    again = LiveSession(file, bars(20, 40), storage=parts, resume=True, before=before, **rules)
+    await again.run()
+    window = "session/live/000002"
+    carried, expected = [
+        (await read(it, f"{window}/phase_summary.json"))["report"]["intake"]["carried"]
+        for it in (parts, whole)
+    ]
+    if "sma_cross" not in strategy:  # what an object knows is in no record
+        del expected["strategy_001"]
+        assert carried["execution_001"]["working"]
+    assert carried == expected
+    for name in ("all_trades.json", "aggregate_results.json"):
+        assert await read(parts, f"{window}/{name}") == await read(whole, f"{window}/{name}")
+
+
+async def test_a_state_that_does_not_fit_ends_the_session(storage: MemoryStorage) -> None:
+    session = LiveSession(EXPERIMENT, bars(0, 5), storage=storage)
+    session._inherits = {"risk_001": {"peak": "high"}}
+    with pytest.raises(StateError, match="risk_001"):
+        await session.run()
