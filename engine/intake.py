@@ -70,7 +70,7 @@ class Intake(Container):
         depends_on: Ids of the containers that must be running before this one starts.
 
     Attributes:
-        over: Set when the run has ended, so that nothing may be put any more.
+        is_over: Whether the run has ended, so that nothing may be put any more.
     """
 
     def __init__(
@@ -87,7 +87,8 @@ class Intake(Container):
         self._waiting: deque[Published | _Mark] = deque()
         self._walks = False
         self._leaving = False
-        self.over = anyio.Event()
+        self.is_over = False
+        self._at_end: list[Callable[[], object]] = []
         self._more = anyio.Event()
         self._less = anyio.Event()
         self._count = 0
@@ -131,11 +132,6 @@ class Intake(Container):
         return None if self._last is None else self._last[0]
 
     @property
-    def is_over(self) -> bool:
-        """Whether the run has ended."""
-        return self.over.is_set()
-
-    @property
     def is_full(self) -> bool:
         """Whether whoever has more events is to wait for room."""
         return len(self._waiting) >= self._room and not self.is_over
@@ -168,6 +164,10 @@ class Intake(Container):
         """Return when all that was taken is completed and handled, or the run is over."""
         if not self.is_over:
             await self._complete().reached.wait()
+
+    def when_over(self, act: Callable[[], object]) -> None:
+        """Have something done when the run ends."""
+        self._at_end.append(act)
 
     def leave(self) -> None:
         """Let the run come to its end once all that was taken is completed and handled."""
@@ -208,7 +208,7 @@ class Intake(Container):
                 self._begin_walk()
                 await self.scope.drain()
         finally:
-            self.over.set()
+            self.is_over = True
             self._wake_all()
 
     async def on_stop(self) -> None:
@@ -249,6 +249,8 @@ class Intake(Container):
     def _wake_all(self) -> None:
         """Let nobody wait for what will not be handled in the run."""
         self._less.set()
+        for act in self._at_end:
+            act()
         for item in self._waiting:
             if isinstance(item, _Mark):
                 item.reached.set()

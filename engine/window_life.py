@@ -80,34 +80,25 @@ class WindowLife:
         """
         await self.intake.settle()
         mailboxes = [it for c in self.window.containers if hands_over(c) for it in _mailboxes(c)]
-        if not mailboxes:
+        if not mailboxes or self.intake.is_over:
             return
         seconds = self.window.deadlines.drain
         with anyio.move_on_after(seconds) as limit:
+            self.intake.when_over(limit.cancel)  # nobody empties them any more
             await self._empty(mailboxes)
-        if limit.cancelled_caught:
+        if limit.cancelled_caught and not self.intake.is_over:
             raise DeadlineError(
                 f"the mailboxes of {self.window!r} were not empty after {seconds:g} s, so its "
                 "containers cannot hand over what they know"
             )
 
     async def _empty(self, mailboxes: Sequence[Subscription]) -> None:
-        """Return when mailboxes are empty and what their handlers published is handled.
-
-        Nobody may be at it any more once the run is over.
-        """
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._cancel_when_over, group.cancel_scope)
-            before, now = -1, _accepted(mailboxes)
-            while before != now:
-                await self.window.bus.emptied(mailboxes)
-                await self.intake.settle()
-                before, now = now, _accepted(mailboxes)
-            group.cancel_scope.cancel()
-
-    async def _cancel_when_over(self, scope: anyio.CancelScope) -> None:
-        await self.intake.over.wait()
-        scope.cancel()
+        """Return when mailboxes are empty and what their handlers published is handled."""
+        before, now = -1, _accepted(mailboxes)
+        while before != now:
+            await self.window.bus.emptied(mailboxes)
+            await self.intake.settle()
+            before, now = now, _accepted(mailboxes)
 
     async def live(self) -> None:
         """Run the window to its end and close it, however that comes about."""
