@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -69,6 +69,8 @@ class ExecutionContainer(LaneMember):
         limits: The lane's risk.
         quotes: The lane's place in the bars.
     """
+
+    state_type: ClassVar[type[msgspec.Struct] | None] = ExecutionState
 
     def __init__(
         self,

@@ -67,6 +67,8 @@ class BrokerExecution(ExecutionContainer):
     belongs to the plug-in; `take_over` is the place to have it report to the new one.
     """
 
+    state_type = BrokerState
+
     def __init__(
         self,
         container_id: str,

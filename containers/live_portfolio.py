@@ -68,6 +68,8 @@ class LivePortfolio(PortfolioContainer):
 
     _market: LiveMarket
 
+    state_type = PortfolioState
+
     def __init__(
         self,
         container_id: str,

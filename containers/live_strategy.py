@@ -114,6 +114,8 @@ class LiveColumnarStrategy(StrategyContainer):
 
     _market: LiveMarket
 
+    state_type = ColumnarState
+
     def __init__(
         self,
         container_id: str,

@@ -59,6 +59,8 @@ class RiskContainer(LaneMember):
         peak: Equity before the first bar, quote currency; the account's cash if not given.
     """
 
+    state_type = RiskState
+
     def __init__(
         self,
         container_id: str,
@@ -191,6 +193,8 @@ class RiskContainer(LaneMember):
         Args:
             best_price: Returns the best price that a trailing stop has seen already.
         """
+        if self._order_id:  # it goes on from another that has done so
+            return
         for position in self._account.positions.values():
             best = best_price(position)
             self._guard(position.symbol, position.side, position.opening_price, best)

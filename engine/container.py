@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -65,6 +65,12 @@ class Container:
         last_seq: It sees the events of its scope up to this one; None up to the end.
         failures: How often it failed and went on.
         restarter: Sees to the restarts of one that is to be restarted; its window sets it.
+    """
+
+    state_type: ClassVar[type[msgspec.Struct] | None] = None
+    """What `hand_over` returns, if another process can make it of the data in a commit record.
+
+    So a session that was killed goes on from it. None for what only lives in memory.
     """
 
     def __init__(

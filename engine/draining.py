@@ -175,7 +175,7 @@ class Draining(Dispatcher):
         await self._drain_until(lambda: not _mail_in(subscriptions))
 
     async def emptied(self, subscriptions: Collection[Subscription]) -> None:
-        """Wait until mailboxes are empty; for work of `between` alone."""
+        """Wait until mailboxes are empty, while somebody else drains the bus."""
         while _mail_in(subscriptions):
             await self._drive.until_told()
 

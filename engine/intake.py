@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -31,6 +31,8 @@ class IntakeRecord(msgspec.Struct, frozen=True, kw_only=True):
         first_ts: Time of the first one, ns UTC.
         last_ts: Time of the last one.
         carried: What the containers took over from the window before, by their ids.
+        left: What they leave to the next one, by their places (see `ExecutionWindow.places`), as
+            far as it is data.
     """
 
     events: int = 0
@@ -39,6 +41,7 @@ class IntakeRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_ts: int | None = None
     last_ts: int | None = None
     carried: Mapping[str, Any] = {}
+    left: Mapping[str, Any] = {}
 
 
 class _Mark:
@@ -85,12 +88,14 @@ class Intake(Container):
         self._walks = False
         self._leaving = False
         self.is_over = False
+        self._at_end: list[Callable[[], object]] = []
         self._more = anyio.Event()
         self._less = anyio.Event()
         self._count = 0
         self._first: tuple[object, int] | None = None
         self._last: tuple[object, int] | None = None
         self._carried: Mapping[str, object] = {}
+        self._leaves: Callable[[], Mapping[str, Any]] = dict
 
     # -- hooks ------------------------------------------------------------------------------------
 
@@ -160,6 +165,10 @@ class Intake(Container):
         if not self.is_over:
             await self._complete().reached.wait()
 
+    def when_over(self, act: Callable[[], object]) -> None:
+        """Have something done when the run ends."""
+        self._at_end.append(act)
+
     def leave(self) -> None:
         """Let the run come to its end once all that was taken is completed and handled."""
         self._leaving = True
@@ -168,6 +177,10 @@ class Intake(Container):
     def take_note(self, carried: Mapping[str, object]) -> None:
         """Have the commit record say what the containers of the window have taken over."""
         self._carried = carried
+
+    def have_told(self, leaves: Callable[[], Mapping[str, Any]]) -> None:
+        """Have the commit record say what the containers leave, as this returns it by then."""
+        self._leaves = leaves
 
     async def report(self, results: WindowResults) -> Mapping[str, object]:  # noqa: ARG002 - see `Report`
         """Return what the commit record says of the intake."""
@@ -179,6 +192,7 @@ class Intake(Container):
             first_ts=first[1],
             last_ts=last[1],
             carried={name: described(state) for name, state in self._carried.items()},
+            left=self._leaves(),
         )
         return {"intake": record}
 
@@ -235,6 +249,8 @@ class Intake(Container):
     def _wake_all(self) -> None:
         """Let nobody wait for what will not be handled in the run."""
         self._less.set()
+        for act in self._at_end:
+            act()
         for item in self._waiting:
             if isinstance(item, _Mark):
                 item.reached.set()

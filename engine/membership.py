@@ -79,6 +79,18 @@ class Membership:
         """Whether it may change."""
         return self._open
 
+    @property
+    def places(self) -> dict[str, Container]:
+        """The containers by their places: the ids of the first that had them."""
+        before = {new: old for old, new in self._successors.items()}
+        found: dict[str, Container] = {}
+        for container in self.containers:
+            place = container.id
+            while place in before:
+                place = before[place]
+            found[place] = container  # a successor comes after the one that is on its way out
+        return found
+
     def may_replace(self, container: Container) -> bool:
         """Whether another may take a container's place: it has it, and nobody asked it to go."""
         stays = container.in_service and container.last_seq is None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -18,7 +18,7 @@ from admf.engine.clock import NS_PER_SECOND, Clock, WallClock
 from admf.engine.errors import ConfigError, StateError
 from admf.engine.events import Event
 from admf.engine.failures import combine
-from admf.engine.handover import take_over
+from admf.engine.handover import revived, take_over
 from admf.engine.intake import Intake
 from admf.engine.lifecycle import LifecycleManager
 from admf.engine.results import ResultStore
@@ -46,8 +46,10 @@ class RollingSession:
     """Runs one execution window after the other, without losing or doubling an event between them.
 
     When a window ends, the next one is started first. The source then waits until the old one has
-    handled what it has taken, the containers hand over their state, and the next event goes to the
-    new one. The old one is stopped, drained, flushed and committed while the new one runs; then its
+    handled what it has taken, in the mailboxes of containers that hand a state over too; the
+    containers hand over, place by place (see `ExecutionWindow.swap`), and the next event goes to
+    the new one. That has the containers of its topology, and none of those that were added to the
+    old one. The old one is stopped, drained, flushed and committed while the new one runs; then its
     events are acknowledged to the source, if that is an `AcknowledgedSource`, in the order of the
     windows. The topology must add an `Intake`.
 
@@ -67,6 +69,8 @@ class RollingSession:
             later ones, so that the source delivers them again to another session. ``continue``
             gives its events up, says so in the window's summary, and goes on.
         first_number: Number of the first window.
+        inherits: What the last window of an earlier session left, which its commit record tells as
+            data under ``report.intake.left``; containers that say their ``state_type`` go on.
         on_window: Is called with the summary of each window that is closed, in their order.
     """
 
@@ -83,6 +87,7 @@ class RollingSession:
         keep: int = 100,
         on_failure: OnFailure = "end",
         first_number: int = 1,
+        inherits: Mapping[str, Any] = MappingProxyType({}),
         on_window: Callable[[WindowSummary], object] | None = None,
     ) -> None:
         if flushing < 1 or keep < 1:
@@ -100,6 +105,7 @@ class RollingSession:
         self._on_failure: OnFailure = on_failure
         self._on_window = on_window
         self._number = first_number - 1
+        self._inherits = inherits
         self._counts = SessionCounts()
         self._switching = anyio.Lock(fast_acquire=True)
         self._roll_wanted = anyio.Event()
@@ -201,8 +207,7 @@ class RollingSession:
             Exception: What the source raised.
             StateError: It ran before.
         """
-        if self._lives is not None or self._stopping:
-            raise StateError(f"{self!r} runs only once")
+        self._refuse_to_run_again()
         try:
             async with anyio.create_task_group() as self._lives:
                 await self._run()
@@ -217,12 +222,16 @@ class RollingSession:
         if failure is not None:
             raise failure
 
+    def _refuse_to_run_again(self) -> None:
+        if self._lives is not None or self._stopping:
+            raise StateError(f"{self!r} runs only once")
+
     # -- taking events ----------------------------------------------------------------------------
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as helpers:
             try:
-                await self._begin(await self._open())
+                await self._begin(await self._open_first())
                 helpers.start_soon(self._until_it_fails, self._roll_on_demand)
                 if self._rolls.uses_host_clock:
                     helpers.start_soon(self._until_it_fails, self._watch_clock)
@@ -318,6 +327,13 @@ class RollingSession:
             await window.aclose(error)
             raise
 
+    async def _open_first(self) -> WindowLife:
+        new = await self._open()
+        async with _closed_unless_filled(new):
+            states = revived(self._inherits, new.window.places)
+            new.intake.take_note(take_over(states, new.window.containers))
+        return new
+
     async def _begin(self, new: WindowLife) -> None:
         """Let a window take the events from now on."""
         assert self._lives is not None  # noqa: S101 - it is called by the run alone
@@ -332,12 +348,10 @@ class RollingSession:
         await self._flushing.acquire()
         self._flushes.add(old)
         new = await self._open()
-        try:
-            await old.intake.settle()
-            new.intake.take_note(take_over(old.states(), new.window.containers))
-        except BaseException as error:
-            await finish(partial(new.window.aclose, error))
-            raise
+        async with _closed_unless_filled(new):
+            await old.settle()
+            old.left = old.states()
+            new.intake.take_note(take_over(old.left, new.window.containers))
         new.before = old
         await self._begin(new)
         old.intake.leave()
@@ -398,3 +412,13 @@ class RollingSession:
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self._counts, name) + count for name, count in more.items()}
         self._counts = msgspec.structs.replace(self._counts, **counts)
+
+
+@asynccontextmanager
+async def _closed_unless_filled(new: WindowLife) -> AsyncGenerator[None]:
+    """Close a window that cannot be given the states it is to begin with."""
+    try:
+        yield
+    except BaseException as error:
+        await finish(partial(new.window.aclose, error))
+        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from sys import intern
 from types import TracebackType
@@ -61,6 +61,7 @@ class ExecutionWindow:
 
     Attributes:
         bus: The window's root bus.
+        deadlines: How long the steps of the teardown may take.
         summary: How the window ended; None until it is closed, or if none of its containers ran.
     """
 
@@ -82,6 +83,7 @@ class ExecutionWindow:
     ) -> None:
         self.spec = spec
         self.results = results
+        self.deadlines = deadlines
         self._pace = pace or Pace()
         observers = observers or Observers()
         self.bus = Bus(
@@ -115,6 +117,11 @@ class ExecutionWindow:
     def containers(self) -> tuple[Container, ...]:
         """The containers in the order in which they start; none after the window is closed."""
         return self._members.containers
+
+    @property
+    def places(self) -> Mapping[str, Container]:
+        """The containers by their places: the id of the first that had it, before any `swap`."""
+        return self._members.places
 
     @property
     def status(self) -> Status:

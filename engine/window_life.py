@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import anyio
 
-from admf.engine.errors import ConfigError, WindowError
+from admf.engine.container import Container
+from admf.engine.errors import ConfigError, DeadlineError, WindowError
 from admf.engine.failures import ungroup
-from admf.engine.handover import states_of
+from admf.engine.handover import data_of, hands_over, states_of
 from admf.engine.intake import Intake
 from admf.engine.shielding import finish
+from admf.engine.subscription import Subscription
 from admf.engine.summary import WindowSummary
 from admf.engine.window import ExecutionWindow
 
@@ -33,7 +35,7 @@ class WindowLife:
         done: Set when the window is closed and told of, or that had to be given up.
         is_concluded: Whether it is closed and told of.
         follows_loss: Whether a window before was given up in the midst of that.
-        left: States of the containers of a window whose run failed.
+        left: States of the containers, once they are handed over, or the run has failed.
         failure: What went wrong, as far as it is known.
 
     Raises:
@@ -52,6 +54,7 @@ class WindowLife:
         self.left: Mapping[str, object] | None = None
         self.failure: Exception | None = None
         self._concluded = concluded
+        self.intake.have_told(self._leaves)
 
     @property
     def summary(self) -> WindowSummary:
@@ -65,7 +68,37 @@ class WindowLife:
 
     def states(self) -> Mapping[str, object]:
         """Return what the containers hand over."""
-        return states_of(self.window.containers) if self.left is None else self.left
+        return states_of(self.window.places) if self.left is None else self.left
+
+    async def settle(self) -> None:
+        """Return when what was taken is handled, and all states tell of it.
+
+        Mailboxes of containers that hand nothing over are left to the window's drain.
+
+        Raises:
+            DeadlineError: Other mailboxes were not empty after the time that a teardown has for it.
+        """
+        await self.intake.settle()
+        mailboxes = [it for c in self.window.containers if hands_over(c) for it in _mailboxes(c)]
+        if not mailboxes or self.intake.is_over:
+            return
+        seconds = self.window.deadlines.drain
+        with anyio.move_on_after(seconds) as limit:
+            self.intake.when_over(limit.cancel)  # nobody empties them any more
+            await self._empty(mailboxes)
+        if limit.cancelled_caught and not self.intake.is_over:
+            raise DeadlineError(
+                f"the mailboxes of {self.window!r} were not empty after {seconds:g} s, so its "
+                "containers cannot hand over what they know"
+            )
+
+    async def _empty(self, mailboxes: Sequence[Subscription]) -> None:
+        """Return when mailboxes are empty and what their handlers published is handled."""
+        before, now = -1, _accepted(mailboxes)
+        while before != now:
+            await self.window.bus.emptied(mailboxes)
+            await self.intake.settle()
+            before, now = now, _accepted(mailboxes)
 
     async def live(self) -> None:
         """Run the window to its end and close it, however that comes about."""
@@ -84,10 +117,13 @@ class WindowLife:
         if ended is not None and not isinstance(ended, Exception):
             raise ended
 
+    def _leaves(self) -> Mapping[str, Any]:
+        return data_of(self.states(), self.window.places)
+
     def _save_states(self, failure: Exception) -> None:
         """Have the states of a window whose run failed, while the containers are there."""
         try:
-            self.left = states_of(self.window.containers)
+            self.left = states_of(self.window.places)
         except Exception as error:  # noqa: BLE001 - the failure of the window comes first
             self.left = {}
             failure.add_note(f"its states are lost as well: {error!r}")
@@ -110,6 +146,14 @@ class WindowLife:
             found = ungroup(self.failure)
             return found if isinstance(found, Exception) else self.failure
         return WindowError(f"{self.window!r}: {'; '.join(self.summary.errors)}")
+
+
+def _mailboxes(container: Container) -> list[Subscription]:
+    return [it for it in container.subscriptions if it.queue is not None]
+
+
+def _accepted(mailboxes: Sequence[Subscription]) -> int:
+    return sum(it.stats.accepted for it in mailboxes)
 
 
 def _intake_of(window: ExecutionWindow) -> Intake:

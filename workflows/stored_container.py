@@ -18,6 +18,7 @@ from admf.engine.result_names import CONTAINERS, RESULTS_END, RUN_FILE
 from admf.engine.retention import TracingConfig
 from admf.engine.window_spec import WindowSpec
 from admf.workflows.earlier_run import EarlierRun
+from admf.workflows.results.records import LIVE
 from admf.workflows.results.run_folder import find_run
 from admf.workflows.window_files import WindowFiles
 
@@ -122,6 +123,10 @@ def read_container(place: str | os.PathLike[str]) -> StoredContainer:
         raise StorageError(f"{place} does not lie in the folder of a run: none has a {RUN_FILE}")
     folder, below = LocalFolder(root), path.relative_to(root)
     run = read_document_from(folder, RUN_FILE, EarlierRun)
+    if run.workflow == LIVE:
+        raise StorageError(
+            f"{place} is of a live session, whose bars were not kept, so it cannot be run again"
+        )
     if os.path.isdir(path):  # noqa: PTH112 - as for PTH113 below
         raise StorageError(_is_folder(folder, below, Path(place)))
     window = below.parent.parent if below.parent.name == CONTAINERS else below.parent

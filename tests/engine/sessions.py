@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
+from admf.engine.bus import Bus
 from admf.engine.container import Container
 from admf.engine.events import Event
 from admf.engine.intake import Intake
@@ -39,8 +41,8 @@ class Total(msgspec.Struct, frozen=True):
 class Ledger(Container):
     """Writes down the numbers that it sees, and keeps a total from window to window."""
 
-    def __init__(self, builder: TopologyBuilder) -> None:
-        super().__init__("ledger", "ledger", scope=builder.bus)
+    def __init__(self, bus: Bus, container_id: str = "ledger") -> None:
+        super().__init__(container_id, "ledger", scope=bus)
         self.seen: list[int] = []
         self.total = 0
 
@@ -70,7 +72,7 @@ class PlainTopology:
     def build(self, builder: TopologyBuilder) -> None:
         intake = builder.add(Intake("intake", scope=builder.bus, room=4))
         builder.add_report(intake.report)
-        builder.add(Ledger(builder))
+        builder.add(Ledger(builder.bus))
         self._add(builder)
 
 
@@ -107,6 +109,40 @@ class Broker:
         self.closed = True
 
 
+class Live:
+    """A source that a test feeds by hand."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = anyio.create_memory_object_stream[Event](100)
+
+    def __aiter__(self) -> Live:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    def send(self, *numbers: int) -> None:
+        for number in numbers:
+            self._send.send_nowait(Note(number, number))
+
+    def end(self) -> None:
+        self._send.close()
+
+    async def aclose(self) -> None:
+        self._send.close()
+        self._receive.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let others go on until something is so."""
+    with anyio.fail_after(5):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
 def notes(count: int) -> list[Note]:
     return [Note(number, number) for number in range(1, count + 1)]
 
@@ -128,7 +164,12 @@ async def session_of(
     return RollingSession(manager, store, spec, source, **options)
 
 
-async def documents(storage: Storage, name: str = "containers/ledger_results.json") -> list[Any]:
+async def documents(storage: Storage, name: str = "ledger") -> list[Any]:
+    """Return what a container of each window wrote, in the order of the windows."""
+    return await files(storage, f"containers/{name}_results.json")
+
+
+async def files(storage: Storage, name: str) -> list[Any]:
     """Return a document of each window, in the order of the windows."""
     paths = [path for path in await storage.list_files(FOLDER) if path.endswith(name)]
     return [json.loads(await storage.read(path)) for path in sorted(paths)]
@@ -141,7 +182,7 @@ async def seen(storage: Storage) -> list[list[int]]:
 
 async def records(storage: Storage) -> list[Any]:
     """Return what the commit record of each window says of its intake."""
-    found = await documents(storage, "phase_summary.json")
+    found = await files(storage, "phase_summary.json")
     return [document["report"]["intake"] for document in found]
 
 

@@ -17,7 +17,7 @@ from admf.engine.rolling import RollingSession
 from admf.engine.storage import MemoryStorage
 from admf.engine.subscription import Mailbox
 from admf.engine.summary import SessionCounts
-from admf.engine.testing import FaultStorage, RecordingContainer
+from admf.engine.testing import RecordingContainer
 from admf.engine.verification import verify_window
 from admf.engine.window import ExecutionWindow
 from admf.engine.window_life import WindowLife
@@ -25,6 +25,7 @@ from tests.engine.sessions import (
     FOLDER,
     SPEC,
     Broker,
+    Live,
     Note,
     documents,
     joined,
@@ -32,43 +33,11 @@ from tests.engine.sessions import (
     records,
     seen,
     session_of,
+    until,
 )
 
 pytestmark = pytest.mark.anyio
 SECOND = 10**9
-
-
-class Live:
-    """A source that a test feeds by hand."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = anyio.create_memory_object_stream[Event](100)
-
-    def __aiter__(self) -> Live:
-        return self
-
-    async def __anext__(self) -> Event:
-        try:
-            return await self._receive.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    def send(self, *numbers: int) -> None:
-        for number in numbers:
-            self._send.send_nowait(Note(number, number))
-
-    def end(self) -> None:
-        self._send.close()
-
-    async def aclose(self) -> None:
-        self._send.close()
-        self._receive.close()
-
-
-async def until(condition) -> None:
-    with anyio.fail_after(5):
-        while not condition():
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_a_window_takes_so_many_events_and_the_next_one_the_others():
@@ -359,13 +328,16 @@ async def test_a_container_that_cannot_leave_its_state_does_not_hide_the_failure
 
 @pytest.mark.parametrize("policy", ["end", "continue"])
 async def test_a_flush_that_fails_is_told_and_its_events_are_given_up_or_delivered_again(
-    policy: str, tmp_path
+    policy: str,
 ):
-    broker = Broker(notes(9), pause_every=1)
-    storage = FaultStorage(tmp_path, fail_at=5, only="write")
-    session = await session_of(
-        broker, storage=storage, rolls=[EveryEvents(3)], on_failure=policy, flushing=1
-    )
+    class Flawed(MemoryStorage):
+        async def write_atomic(self, path, chunks) -> None:
+            if "000002/containers" in path:
+                raise StorageError("the disk is full")
+            await super().write_atomic(path, chunks)
+
+    broker, rolls = Broker(notes(9), pause_every=1), [EveryEvents(3)]
+    session = await session_of(broker, storage=Flawed(), rolls=rolls, on_failure=policy)
     if policy == "end":
         with pytest.raises(StorageError):
             await session.run()

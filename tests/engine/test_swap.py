@@ -300,7 +300,7 @@ async def test_a_swap_of_a_source_goes_on_where_the_old_one_stopped(make_window)
             self.position = 0
 
         async def run(self) -> None:
-            while self.position < 20:
+            while not all_swapped.is_set():
                 self.position += 1
                 self.scope.publish(Ping(self.position), self.id)
                 await self.scope.drain()
@@ -321,13 +321,15 @@ async def test_a_swap_of_a_source_goes_on_where_the_old_one_stopped(make_window)
             for _ in range(4):
                 await anyio.lowlevel.checkpoint()
             await window.swap("old", Count(f"new_{number}", scope=window.bus))
+        all_swapped.set()
 
-    window = make_window(build)
+    window, all_swapped = make_window(build), anyio.Event()
     async with window, anyio.create_task_group() as group:
         total = window.containers[1]
         group.start_soon(swap)
         await window.run()
-    assert total.seen == [*range(1, 21)]
+    assert len(total.seen) > 12
+    assert total.seen == [*range(1, len(total.seen) + 1)]
     assert len(window.summary.containers) == 5
     assert window.status == "completed"
 

@@ -16,6 +16,7 @@ from admf.workflows.cli.options import WorkerCount
 from admf.workflows.cli.run import carry_out
 from admf.workflows.earlier_run import EarlierRun
 from admf.workflows.loading import LoadedExperiment
+from admf.workflows.results.records import LIVE
 from admf.workflows.results.run_folder import require_run
 from admf.workflows.runner import Runner
 
@@ -48,6 +49,7 @@ def resume(
     def load() -> tuple[Runner, LoadedExperiment]:
         require_run(directory)
         earlier = read_document_from(LocalFolder(directory), RUN_FILE, EarlierRun)
+        _refuse_live(earlier)
         _refuse_frames(earlier)
         root = _results_root(directory, earlier.results_dir)
         runner = Runner(
@@ -57,6 +59,15 @@ def resume(
         return runner, runner.load(earlier.experiment, earlier.overrides, folder=folder)
 
     return carry_out(load, json=json, quiet=quiet)
+
+
+def _refuse_live(earlier: EarlierRun) -> None:
+    if earlier.workflow == LIVE:
+        message = (
+            "a live session goes on where its source is, in Python: "
+            "admf.LiveSession(experiment, source, resume=True)"
+        )
+        raise ConfigError([Problem(message, field="workflow")])
 
 
 def _refuse_frames(earlier: EarlierRun) -> None:

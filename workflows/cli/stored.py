@@ -23,6 +23,7 @@ from admf.workflows.cli.phase_record import (
     read_phase,
     read_portfolios,
 )
+from admf.workflows.cli.run_state import how_to_go_on
 from admf.workflows.results.records import PhaseConfig
 from admf.workflows.results.run_folder import require_run
 
@@ -72,6 +73,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
             return tuple(name for name in ran if name in self.saved)
         return tuple(it for it in ran if self.phases[it].settings.results_storage == "disk")
 
+    def must_have_record(self, phase: str) -> bool:
+        """Whether a record must cover all of a phase."""
+        is_whole = phase in self.kept and self.results[phase]
+        return is_whole and self.phases[phase].has_record
+
 
 class StoredWindow(msgspec.Struct, frozen=True):
     """A window or a sequence that is complete: its folder below the run's, and its commit record.
@@ -112,7 +118,8 @@ async def read_run(folder: Path) -> StoredRun:
     if not run.is_over:
         raise StorageError(
             f"the run in {folder} has not ended: it is under way, or was killed; "
-            f"`admf verify {folder}` tells what is complete, `admf resume {folder}` goes on with it"
+            f"`admf verify {folder}` tells what is complete, "
+            f"{how_to_go_on(folder, run.workflow)} goes on with it"
         )
     check = _require_whole(folder, run)
     paths = [path for root in check.roots.values() for path in root.committed]
@@ -131,7 +138,7 @@ def _require_whole(folder: Path, run: RunRecord) -> TreeCheck:
     Raises:
         TornFileError: Files are missing, or are not as they were written.
     """
-    roots = {name: run.results[name] for name in run.kept}
+    roots = {name: run.must_have_record(name) for name in run.kept}
     check = verify_tree(LocalFolder(folder), roots, beside=[RUN_FILE])
     wrong = [it for it in check.findings if it.is_damage or it.kind == "unfinished"]
     if wrong:

@@ -15,7 +15,7 @@ from admf.engine.local_folder import LocalFolder
 from admf.engine.result_names import COMMIT_FILE, RUN_FILE
 from admf.engine.tree_check import Finding, RootCheck, verify_tree
 from admf.workflows.cli.rendering import rendered, table
-from admf.workflows.cli.run_state import state_of_unfinished
+from admf.workflows.cli.run_state import how_to_go_on, state_of_unfinished
 from admf.workflows.cli.stored import RunRecord, finding_text
 from admf.workflows.cli.streams import say, write_json, write_out
 from admf.workflows.cli.summary import head
@@ -35,7 +35,8 @@ class VerifiedPhase(msgspec.Struct, frozen=True):
     """What there is of a phase.
 
     Args:
-        state: ``complete`` if its commit record and everything that this leads to is whole.
+        state: ``complete`` if its commit record and everything that this leads to is whole; of a
+            live session that has ended, if that is so of each window there is.
         windows: Windows whose commit records are whole.
         files: Files that are as they were written.
         size_bytes: Their size.
@@ -107,7 +108,7 @@ def _verified(directory: Path) -> Verification:
         run = read_document_from(folder, RUN_FILE, RunRecord)
     except TornFileError:
         return _without_record(folder, str(directory))
-    required = {name: name in run.kept and run.results[name] for name in run.phases}
+    required = {name: run.must_have_record(name) for name in run.phases}
     return _checked(folder, str(directory), run, required)
 
 
@@ -131,14 +132,17 @@ def _checked(
         whole=True,
         files=sum(root.files for root in roots) + (run is not None),
         size_bytes=sum(root.size_bytes for root in roots) + size,
-        phases={name: _phase(name, root) for name, root in check.roots.items()},
+        phases={name: _phase(name, root, run) for name, root in check.roots.items()},
         findings=findings,
     )
     return msgspec.structs.replace(found, whole=not any(map(found.is_wrong, findings)))
 
 
-def _phase(name: str, root: RootCheck) -> VerifiedPhase:
-    state: State = "complete" if name in root.committed else "incomplete"
+def _phase(name: str, root: RootCheck, run: RunRecord | None) -> VerifiedPhase:
+    is_complete = name in root.committed
+    if run is not None and not run.phases[name].has_record:
+        is_complete = run.is_over and not root.findings
+    state: State = "complete" if is_complete else "incomplete"
     if any(it.is_damage for it in root.findings):
         state = "damaged"
     elif not root.committed and not root.findings:
@@ -165,8 +169,8 @@ def _progress(directory: Path) -> str:
         return f"the run has not ended: {state.owner}, is at work on it"
     who = f" ({state.owner})" if state.owner else ""
     return (
-        f"the run has not ended: it was killed{who}; "
-        f"`admf resume {directory}` keeps the windows that are complete, and runs the others"
+        f"the run has not ended: it was killed{who}; {how_to_go_on(directory, state.workflow)} "
+        "keeps the windows that are complete, and goes on"
     )
 
 

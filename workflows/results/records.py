@@ -14,6 +14,7 @@ from admf.engine.window_spec import ResultsStorage
 from admf.sequences.config import ObjectiveConfig
 
 __all__ = [
+    "LIVE",
     "CommitRecord",
     "LaneRow",
     "PhaseConfig",
@@ -22,6 +23,9 @@ __all__ = [
     "Stamp",
     "WindowRows",
 ]
+
+LIVE = "live"
+"""The workflow of a live session, and the sequence of its only phase."""
 
 
 class PhaseSettings(msgspec.Struct, frozen=True):
@@ -36,6 +40,14 @@ class PhaseConfig(msgspec.Struct, frozen=True):
 
     sequence: str
     settings: PhaseSettings
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a record covers all of the phase once it is over.
+
+        The windows of a live session stand each for itself, so that old ones may be moved away.
+        """
+        return self.sequence != LIVE
 
     @property
     def objectives(self) -> tuple[ObjectiveConfig, ...]:

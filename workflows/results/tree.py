@@ -166,7 +166,9 @@ class RunTree:
         return None
 
     def _is_due(self, phase: str) -> bool:
-        return phase in self.run.saved and self.run.results.get(phase, False)
+        run = self.run
+        is_over = phase in run.saved and run.results.get(phase, False)
+        return is_over and run.phases[phase].has_record
 
     def _own_record(self, folder: str) -> CommitRecord:
         return read_document_from(self.folder, f"{folder}/{COMMIT_FILE}", CommitRecord)
