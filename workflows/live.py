@@ -214,7 +214,8 @@ class LiveSession(RollingSession):
         async with anyio.create_task_group() as group:
             group.start_soon(self._keep, lock)
             try:
-                await super().run()
+                if not self._stopping:  # as if it was closed in the meantime
+                    await super().run()
             except Exception as error:  # noqa: BLE001 - raised outside, as the group would wrap it
                 failure = error
             group.cancel_scope.cancel()

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
+from anyio.abc import TaskGroup
 
 from admf import LiveSession
 from admf.containers.config import LaneConfig, StrategyConfig
@@ -333,3 +334,25 @@ async def test_a_state_that_does_not_fit_ends_the_session(storage: MemoryStorage
     session._inherits = {"risk_001": {"peak": "high"}}
     with pytest.raises(StateError, match="risk_001"):
         await session.run()
+
+
+class ClosesOnTheWay(MemoryStorage):
+    """Has its session closed while that makes its folder ready."""
+
+    session: LiveSession
+    group: TaskGroup
+
+    async def make_dir(self, path: str) -> bool:
+        self.group.start_soon(self.session.aclose)
+        await anyio.lowlevel.checkpoint()
+        return await super().make_dir(path)
+
+
+async def test_a_session_that_is_closed_before_its_first_window_ends_in_order() -> None:
+    storage = ClosesOnTheWay()
+    storage.session = LiveSession(EXPERIMENT, bars(0, 9), storage=storage)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as storage.group:
+            await storage.session.run()
+    assert storage.session.counts.opened == 0
+    assert json.loads(await storage.read("live/run.json"))["status"] == "completed"
