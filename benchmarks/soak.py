@@ -9,7 +9,7 @@ are added to the window that is open and removed again. Checked are
   queued; and that the windows hold every event exactly once, in order;
 * every file of every window, against its commit record; checked windows are removed;
 * how long the event loop is held: p99.9 of what a timer of 1 ms is late, without the time in which
-  the machine had no processor for this thread, where the system tells it.
+  the machine had no processor for threads of this process, where the system tells it.
 
 The exit code is 1 if one of them misses what is required. With ``--virtual`` the pace is that of a
 clock that need not be waited for, so it takes a moment, and figures of time mean nothing.
@@ -26,8 +26,9 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -165,18 +166,38 @@ class SoakTopology:
             builder.add(cls(name, builder, None))
 
 
-@contextlib.contextmanager
-def open_schedstat() -> Iterator[Callable[[], float]]:
-    """Return what tells the seconds for which this thread could run and no processor was free."""
-    try:
-        file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-    except OSError:
-        yield lambda: 0.0
-        return
-    try:
-        yield lambda: int(os.pread(file, 100, 0).split()[1]) / 1e9
-    finally:
-        os.close(file)
+class ProcessorWaits:
+    """For how long threads of this process could run and no processor was free.
+
+    A thread that has to wait while it holds the interpreter's lock holds up the event loop too.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, int]] = {}  # by thread: a file, and its last figure
+        self.passed()
+
+    def passed(self) -> float:
+        """Return the seconds since the last call, of all threads together."""
+        before = self._known
+        self._known = {}
+        total = 0
+        for thread in threading.enumerate():
+            file, last = before.pop(thread.native_id or 0, (-1, 0))
+            with contextlib.suppress(OSError):  # it has ended, or the system does not tell
+                if file < 0:
+                    file = os.open(f"/proc/self/task/{thread.native_id}/schedstat", os.O_RDONLY)
+                now = int(os.pread(file, 100, 0).split()[1])
+                total += now - last
+                self._known[thread.native_id or 0] = (file, now)
+        for file, _ in before.values():
+            os.close(file)
+        return total / 1e9
+
+    def close(self) -> None:
+        """Close the files."""
+        for file, _ in self._known.values():
+            os.close(file)
+        self._known = {}
 
 
 class Soak:
@@ -247,11 +268,11 @@ class Soak:
 
     async def watch(self) -> None:
         """Note by how much a timer is late."""
-        with open_schedstat() as waits:
+        with contextlib.closing(ProcessorWaits()) as waits:
             while True:
-                before, waited = time.monotonic(), waits()
+                before = time.monotonic()
                 await asyncio.sleep(0.001)
-                late = time.monotonic() - before - 0.001 - (waits() - waited)
+                late = time.monotonic() - before - 0.001 - waits.passed()
                 self.stalls[min(max(round(late * 10_000), 0), len(self.stalls) - 1)] += 1
 
     async def visit(self, session: RollingSession) -> None:
