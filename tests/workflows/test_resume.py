@@ -292,7 +292,7 @@ def test_a_window_that_is_run_again_never_has_a_record_of_other_files(reference,
     shutil.copytree(cut, tmp_path / "whole")
     Attempt(found.file, tmp_path / "whole", storage=whole, resume=True)
     replaced = 0
-    for number in spread(len(whole.calls), 12):
+    for number in spread(len(whole.calls), 8):
         root = tmp_path / str(number)
         shutil.copytree(cut, root)
         storage = PromptFaultStorage(root, fail_at=number, dead=True)
@@ -666,7 +666,7 @@ def test_a_run_with_changes_may_die_anywhere_and_go_on(changing, tmp_path, name)
     storage = PromptFaultStorage(whole)
     Attempt(file, whole, allow_changed=True, storage=storage)
     wanted = tree(whole / RUN)
-    for number in spread(len(storage.calls) // 2, 8):
+    for number in spread(len(storage.calls) // 2, 5):
         cut = tmp_path / str(number)
         shutil.copytree(root, cut)
         with pytest.raises(StorageError):
