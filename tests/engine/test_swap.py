@@ -301,6 +301,8 @@ async def test_a_swap_of_a_source_goes_on_where_the_old_one_stopped(make_window)
 
         async def run(self) -> None:
             while self.position < 20:
+                if self.position == 19:  # however slow the machine, no swap comes too late
+                    await swapped.wait()
                 self.position += 1
                 self.scope.publish(Ping(self.position), self.id)
                 await self.scope.drain()
@@ -321,7 +323,9 @@ async def test_a_swap_of_a_source_goes_on_where_the_old_one_stopped(make_window)
             for _ in range(4):
                 await anyio.lowlevel.checkpoint()
             await window.swap("old", Count(f"new_{number}", scope=window.bus))
+        swapped.set()
 
+    swapped = anyio.Event()
     window = make_window(build)
     async with window, anyio.create_task_group() as group:
         total = window.containers[1]
