@@ -27,7 +27,7 @@ from tests.containers.random_lanes import Case, cases, plain_cases
 from tests.containers.random_strategies import RandomMarketOrders, RandomOrders, RandomTargets
 
 HUNTING = "ADMF_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("ADMF_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("ADMF_EXAMPLES", "32"))
 EVENTS = ("POSITION_OPEN", "POSITION_CLOSE", "FILL", "PORTFOLIO_UPDATE", "SIGNAL", "ORDER")
 
 

@@ -190,7 +190,7 @@ RULES = st.builds(
 )
 
 
-@settings(max_examples=80, derandomize=True, deadline=None)
+@settings(max_examples=50, derandomize=True, deadline=None)
 @given(rules=RULES, seed=st.integers(0, 2**32), count=st.integers(2, 40))
 def test_market_orders_fill_as_in_a_plain_simulator(rules: Rules, seed: int, count: int) -> None:
     rules.size *= {"fixed_units": 40, "fixed_notional": 8_000}.get(rules.sizing, 1)
@@ -255,7 +255,7 @@ def with_gaps(rng: np.random.Generator, bars: list[Ohlc]) -> Series:
     return kept or {0: bars[0]}
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=25, derandomize=True, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     symbols=st.integers(1, 3),

@@ -125,7 +125,7 @@ def random_run(seed: int, **options: Any) -> tuple[LaneRun, dict[str, dict[int, 
 
 
 SEEDS = st.integers(0, 2**32)
-examples = settings(max_examples=40, derandomize=True, deadline=None)
+examples = settings(max_examples=25, derandomize=True, deadline=None)
 close_to = pytest.approx
 
 

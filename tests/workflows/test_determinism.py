@@ -9,7 +9,7 @@ from pathlib import Path
 
 STUDY = """\
 workflow: everything
-data: {source: sample, symbols: [GOOG], start: "2009-01-01", end: "2011-12-31"}
+data: {source: sample, symbols: [GOOG], start: "2010-01-01", end: "2011-12-31"}
 strategy: {type: sma_cross, params: {signal: state}}
 parameter_space: {fast: {min: 2, max: 8}, slow: {min: 10, max: 40}}
 phases:

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "kill_and_resume.py"
 
 @pytest.mark.timeout(180)
 def test_runs_that_are_killed_are_resumed_to_the_same_tree(tmp_path: Path) -> None:
-    words = [sys.executable, str(SCRIPT), "--kills", "20", "--seed", "7"]
+    words = [sys.executable, str(SCRIPT), "--kills", "12", "--seed", "7"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     ended = subprocess.run(  # noqa: S603 - our own interpreter
         [*words, "--study", "bayesian"],

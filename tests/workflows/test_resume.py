@@ -50,8 +50,8 @@ from tests.sealing import change
 
 pytestmark = pytest.mark.timeout(180)
 
-CUTS = 3
-"""At how many moments the storage of each study dies."""
+CUTS = 2
+"""At how many moments each study is cut: halfway, and at the very end."""
 
 
 class Reference(NamedTuple):
@@ -154,8 +154,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> References:
 
 
 def spread(count: int, number: int = CUTS) -> Iterator[int]:
-    """Yield whole numbers from 1 to a count, spread evenly."""
-    yield from sorted({1 + (count - 1) * row // (number - 1) for row in range(number)})
+    """Yield whole numbers up to a count, the last of them, spread evenly."""
+    yield from sorted({max(1, count * row // number) for row in range(1, number + 1)})
 
 
 def let_die(run: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_run_whose_storage_died_is_resumed(reference, tmp_path, study) -> None
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_run_that_was_cancelled_is_resumed(reference, tmp_path, study) -> None:
     found = reference(study)
-    for number in spread(found.reports, 3):
+    for number in spread(found.reports):
         root = tmp_path / str(number)
         cut = Attempt(found.file, root, cancel_at=number)
         assert cut.result.status == "cancelled"
@@ -292,7 +292,7 @@ def test_a_window_that_is_run_again_never_has_a_record_of_other_files(reference,
     shutil.copytree(cut, tmp_path / "whole")
     Attempt(found.file, tmp_path / "whole", storage=whole, resume=True)
     replaced = 0
-    for number in spread(len(whole.calls), 12):
+    for number in spread(len(whole.calls), 8):
         root = tmp_path / str(number)
         shutil.copytree(cut, root)
         storage = PromptFaultStorage(root, fail_at=number, dead=True)
@@ -666,7 +666,7 @@ def test_a_run_with_changes_may_die_anywhere_and_go_on(changing, tmp_path, name)
     storage = PromptFaultStorage(whole)
     Attempt(file, whole, allow_changed=True, storage=storage)
     wanted = tree(whole / RUN)
-    for number in spread(len(storage.calls) // 2, 8):
+    for number in spread(len(storage.calls) // 2, 5):
         cut = tmp_path / str(number)
         shutil.copytree(root, cut)
         with pytest.raises(StorageError):

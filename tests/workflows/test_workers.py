@@ -1,106 +1,31 @@
-"""Windows on several processes: the same files, and nobody else is hit when one dies."""
+"""Windows on several processes: the same files, whatever runs where."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.lowlevel
-import numpy as np
-import polars as pl
 import psutil
 import pytest
 
-from admf.engine.registry import Registry
-from admf.engine.storage import MemoryStorage
-from admf.workflows.outcome import RunResult
 from admf.workflows.progress import RunProgress
 from admf.workflows.runner import Runner
 from admf.workflows.workers import usable_cores
+from tests.on_workers import (
+    BASE,
+    BATCHES,
+    FORWARD,
+    FRAMES,
+    carried_out,
+    carried_out_with_module,
+    digests,
+    workers,
+)
 from tests.prompt import PromptStorage
 
-pytestmark = pytest.mark.anyio
-
-SPACE = {"fast": [2, 3, 4], "slow": [8, 12]}
-FORWARD: dict[str, Any] = {
-    "sequence": "walk_forward",
-    "walk_forward": {"train": 60, "test": 20},
-}
-BATCHES: dict[str, Any] = {"sequence": "parameter_sweep", "search": {"batch_size": 2}}
-BASE: dict[str, Any] = {
-    "workflow": "side_by_side",
-    "data": {"source": "frames", "symbols": ["X"]},
-    "strategy": {"type": "sma_cross"},
-    "parameter_space": SPACE,
-    "results_dir": "run",
-    "results_storage": "disk",
-}
-
-
-def bars(count: int = 200) -> pl.DataFrame:
-    rng = np.random.default_rng(5)
-    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, count)))
-    open_ = np.concatenate(([100.0], close[:-1]))
-    return pl.DataFrame(
-        {
-            "timestamp": 86_400 * np.arange(1, count + 1),
-            "open": open_,
-            "high": np.maximum(open_, close),
-            "low": np.minimum(open_, close),
-            "close": close,
-        }
-    )
-
-
-FRAMES = {"X": bars()}
-
-
-async def carried_out(folder: Path, experiment: Mapping[str, Any], **options: Any) -> RunResult:
-    """Run an experiment on worker processes, two if not said otherwise."""
-    runner = Runner(storage=PromptStorage(folder), frames=FRAMES, **{"workers": 2, **options})
-    return await runner.run({**BASE, **experiment})
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Return the digests of all files but the record of the run, which tells when it ran."""
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "run.json"]
-    return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(files)
-    }
-
-
-def workers() -> list[psutil.Process]:
-    """Return the worker processes of this process that are alive."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if "admf.workflows.workers.worker" in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return [it for it in found if it.status() != psutil.STATUS_ZOMBIE]
-
-
-async def carried_out_with_module(
-    folder: Path, name: str, text: str, experiment: Mapping[str, Any], **options: Any
-) -> RunResult:
-    """Run an experiment with a strategy of its own, in a module beside the data."""
-    (folder / f"{name}.py").write_text(textwrap.dedent(text))
-    bars().write_csv(folder / "X.csv")
-    runner = Runner(storage=PromptStorage(folder), **{"workers": 2, **options})
-    data = {"path": "X.csv", "symbols": ["X"]}
-    return await runner.run(runner.load({**BASE, "data": data, **experiment}, folder=folder))
-
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 # -- the same files ------------------------------------------------------------------------------
 
@@ -142,14 +67,12 @@ STUDY = {
 }
 
 
-@pytest.mark.timeout(120)
 async def test_the_files_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
-    for count in (1, 2, 3):
+    for count in (1, 3):  # and two in most of the other tests
         result = await carried_out(tmp_path / str(count), STUDY, workers=count)
         assert result.status == "completed", result.phases
     alone = digests(tmp_path / "1")
     assert any("wf_003/train/containers" in name for name in alone)
-    assert digests(tmp_path / "2") == alone
     assert digests(tmp_path / "3") == alone
     assert workers() == []
 
@@ -251,193 +174,3 @@ async def test_windows_that_wait_for_their_turn_go_to_workers_after_a_second(
     here, others = await ran_where(tmp_path, phases, seconds=0.002, workers="auto")
     assert here
     assert others >= 1
-
-
-# -- failures --------------------------------------------------------------------------------------
-
-
-async def test_a_lane_that_fails_does_so_alone(tmp_path: Path) -> None:
-    text = """
-        from admf.containers.strategies.base import Strategy
-
-        class Poison(Strategy):
-            dose: int = 1
-
-            def on_bar(self, bar, ctx):
-                if self.dose == 7 and ctx.bar_index == 50:
-                    raise RuntimeError("poisoned")
-                ctx.target(float(ctx.bar_index % 10 < self.dose))
-        """
-    experiment = {
-        "strategy": {"type": "poison:Poison"},
-        "parameter_space": {"dose": list(range(1, 11))},
-        "phases": {"doses": {**BATCHES, "search": {"batch_size": 5}}},
-    }
-    result = await carried_out_with_module(tmp_path, "poison", text, experiment)
-    assert result.status == "completed"
-    assert "poisoned" in result.phases["doses"].errors[0]
-    trials = (tmp_path / "run/doses/trials.json").read_text()
-    assert trials.count('"status":"failed"') == 1
-    assert trials.count('"status":"completed"') == 9
-
-
-MURDER = """
-    import os
-    import signal
-    from pathlib import Path
-
-    from admf.containers.strategies.base import Strategy
-
-    class Murder(Strategy):
-        victim: int = 1
-        times: int = 1
-
-        def on_bar(self, bar, ctx):
-            deaths = Path(__file__).with_name("deaths")
-            if self.victim == 3 and ctx.bar_index == 100:
-                if len(deaths.read_text()) < self.times:
-                    with deaths.open("a") as file:
-                        file.write("x")
-                    os.kill(os.getpid(), signal.SIGKILL)
-            ctx.target(float(ctx.bar_index % 10 < self.victim))
-"""
-
-
-@pytest.mark.parametrize(("times", "failed"), [(1, 0), (5, 1)])
-async def test_a_window_whose_worker_dies_runs_once_more(
-    tmp_path: Path, times: int, failed: int
-) -> None:
-    (tmp_path / "deaths").write_text("")
-    experiment = {
-        "strategy": {"type": "murder:Murder", "params": {"times": times}},
-        "parameter_space": {"victim": [1, 2, 3, 4]},
-        "phases": {"victims": {**BATCHES, "search": {"batch_size": 1}}},
-    }
-    result = await carried_out_with_module(tmp_path, "murder", MURDER, experiment)
-    assert (tmp_path / "deaths").read_text() == "x" * min(times, 2)
-    trials = (tmp_path / "run/victims/trials.json").read_text()
-    assert trials.count('"status":"completed"') == 4 - failed
-    if failed:
-        assert result.phases["victims"].errors[0] == (
-            "its worker process was killed by signal 9, and so did a second one"
-        )
-    assert workers() == []
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_a_worker_killed_at_a_random_moment_leaves_the_same_files(
-    tmp_path: Path, seed: int
-) -> None:
-    await carried_out(tmp_path / "calm", {"phases": {"forward": FORWARD}}, workers=1)
-    dice = np.random.default_rng(seed)
-
-    async def kill_one() -> None:
-        turns = int(dice.integers(1, 30))
-        while turns:
-            await anyio.lowlevel.checkpoint()
-            turns -= len(workers()) == 2
-        os.kill(workers()[seed % 2].pid, signal.SIGKILL)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(kill_one)
-        result = await carried_out(tmp_path / "wild", {"phases": {"forward": FORWARD}})
-        group.cancel_scope.cancel()
-    assert result.status == "completed", result.phases
-    assert digests(tmp_path / "wild") == digests(tmp_path / "calm")
-    assert workers() == []
-
-
-async def test_a_run_that_is_cancelled_ends_its_workers_and_can_be_resumed(
-    tmp_path: Path,
-) -> None:
-    runner = Runner(storage=PromptStorage(tmp_path), frames=FRAMES, workers=2)
-    run = await runner.prepare({**BASE, "phases": {"forward": FORWARD}})
-
-    def stop_early(progress: RunProgress) -> None:
-        if progress.windows_done >= 2:
-            run.cancel()
-
-    result = await run.execute(stop_early)
-    assert result.status == "cancelled"
-    assert workers() == []
-    resumed = await carried_out(tmp_path, {"phases": {"forward": FORWARD}}, resume=True)
-    assert resumed.status == "completed"
-    await carried_out(tmp_path / "calm", {"phases": {"forward": FORWARD}}, workers=1)
-    assert digests(tmp_path / "run") == digests(tmp_path / "calm" / "run")
-
-
-def test_several_workers_see_only_what_is_installed() -> None:
-    with pytest.raises(ValueError, match="several workers see only plug-ins that are installed"):
-        Runner(storage=MemoryStorage(), registry=Registry(), workers=2)
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        Runner(storage=MemoryStorage(), workers=0)
-
-
-# -- the command line ------------------------------------------------------------------------------
-
-SLOW = """
-    import time
-    from pathlib import Path
-
-    from admf.containers.strategies.base import Strategy
-
-    class Slow(Strategy):
-        fast: int = 1
-        slow: int = 1
-        seconds: float = 0.01
-
-        def on_bar(self, bar, ctx):
-            Path(__file__).with_name("begun").touch()
-            time.sleep(self.seconds)
-"""
-
-
-@pytest.fixture
-def slow_run(tmp_path: Path) -> Callable[[float], subprocess.Popen[bytes]]:
-    """Return what starts a study on two workers that would take a while."""
-    experiment = {
-        **BASE,
-        "data": {"path": "X.csv", "symbols": ["X"]},
-        "strategy": {"type": "dawdle:Slow"},
-        "parameter_space": {"fast": [2, 3]},
-        "phases": {"forward": FORWARD},
-    }
-    bars().write_csv(tmp_path / "X.csv")
-    (tmp_path / "study.yaml").write_text(json.dumps(experiment))
-    (tmp_path / "dawdle.py").write_text(textwrap.dedent(SLOW))
-
-    def start(seconds: float) -> subprocess.Popen[bytes]:
-        slowness = f"strategy.params.seconds={seconds}"
-        words = [sys.executable, "-m", "admf", "run", "study.yaml", "--workers", "2", "-q"]
-        words += ["--set", slowness]
-        return subprocess.Popen(  # noqa: S603 - our own interpreter
-            words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    return start
-
-
-def until_begun(folder: Path, run: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Wait until a worker is at work, and return all of them."""
-    while not (folder / "begun").exists():
-        assert run.poll() is None, run.communicate()
-    return psutil.Process(run.pid).children(recursive=True)
-
-
-@pytest.mark.parametrize(
-    ("end", "seconds"), [(signal.SIGINT, 0.01), (signal.SIGKILL, 0.01), (signal.SIGKILL, 60.0)]
-)
-def test_no_worker_outlives_its_run(
-    tmp_path: Path,
-    slow_run: Callable[[float], subprocess.Popen[bytes]],
-    end: signal.Signals,
-    seconds: float,
-) -> None:
-    run = slow_run(seconds)
-    children = until_begun(tmp_path, run)
-    assert children
-    run.send_signal(end)
-    run.communicate(timeout=30)
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert alive == []
-    assert run.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL)
