@@ -266,9 +266,14 @@ class RoutingTable:
 
 
 def _by_key(
-    subscriptions: Iterable[Subscription],
+    subscriptions: Sequence[Subscription],
 ) -> tuple[dict[Hashable, tuple[Subscription, ...]], tuple[Subscription, ...]]:
-    """Return the subscriptions of each key, and those of all other keys, each in order."""
+    """Return the subscriptions of each key, and those of all other keys, each in order.
+
+    The latter are left out where there are no keys.
+    """
+    if all(item.key is None for item in subscriptions):
+        return {}, ()
     keyed: dict[Hashable, list[Subscription]] = {}
     keyless: list[Subscription] = []
     for item in subscriptions:
