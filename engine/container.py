@@ -389,7 +389,8 @@ class Container:
         return self._joinables.setdefault(step, Joinable())
 
     def _do_at_once(self, step: EndStep) -> None:
-        self._joinable(step).run_now(partial(_AT_ONCE[step], self))
+        works = {"stop": self._stop_intake, "flush": self._flush_nothing}
+        self._joinable(step).run_now(works.get(step, self._release_now))
         self._joinables[step] = DONE
 
     def _stop_intake(self) -> None:
@@ -451,9 +452,4 @@ _OVERRIDABLE: dict[EndStep, tuple[str, str]] = {
     "flush": ("flush", "results"),
     "release": ("release", "on_release"),
 }
-_AT_ONCE: dict[EndStep, Callable[[Container], None]] = {
-    "stop": Container._stop_intake,
-    "flush": Container._flush_nothing,
-    "release": Container._release_now,
-}
-"""What a container without hooks does in a step of the teardown."""
+"""What a class has to leave alone to need no time for a step."""

@@ -12,7 +12,7 @@ from admf.engine.block import Block
 from admf.engine.errors import Problem, RegistryError, did_you_mean
 from admf.engine.events import Envelope, Event, EventRegistry, event_name
 from admf.engine.journal import Journal
-from admf.engine.retention import RetentionPolicy, TakesBatches
+from admf.engine.retention import RetentionPolicy
 from admf.engine.trace_log import EventLog
 
 __all__ = ["EventTracer", "Sink", "TraceEnd", "TracerSummary", "resolve_types"]
@@ -106,9 +106,8 @@ class EventTracer:
         self._log = log
         self._logged: tuple[type[Event], ...] = () if log is None else tuple(log.types)
         self.policy = policy
-        self._observe_batch: Callable[[Batch], None] | None = None
-        if isinstance(policy, TakesBatches):  # to ask takes longer than to call it
-            self._observe_batch = policy.observe_batch
+        # isinstance(policy, TakesBatches) would take longer than to call it
+        self._observe_batch: Callable[[Batch], None] | None = getattr(policy, "observe_batch", None)
         sink_types = (sink.types for sink in self._sinks)
         self.types = frozenset(self._traced).union(self._logged, *sink_types)
 
