@@ -103,6 +103,7 @@ class LaneBuilder:
             self._account = Account.of(lane.carried)
             self._equity = _checked_equity(lane.carried, self._account, market)
         self._quotes = Quotes()
+        self._costs = Costs(lane.execution)
 
     @property
     def is_columnar(self) -> bool:
@@ -169,7 +170,7 @@ class LaneBuilder:
             "events": events,
             "account": self._account,
             "sizer": self._sizer(self._account),
-            "costs": Costs(lane.execution),
+            "costs": self._costs,
             "limits": risk,
             "quotes": self._quotes,
         }
@@ -179,7 +180,7 @@ class LaneBuilder:
         return Sizer(
             lane.portfolio.sizing,
             account=account,
-            costs=Costs(lane.execution),
+            costs=self._costs,
             market=self._market,
             quotes=self._quotes,
             bars_per_year=self._bars_per_year(),
@@ -206,7 +207,7 @@ class LaneBuilder:
             risk=risk,
             execution=execution,
             portfolio=portfolio,
-            costs=Costs(self._lane.execution),
+            costs=self._costs,
             sizer=self._sizer(account),
             account=account,
         )

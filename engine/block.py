@@ -117,7 +117,7 @@ class Block(Generic[E]):
 
     def __init__(self, cls: type[E], columns: Mapping[str, Column]) -> None:
         fields = cls.__struct_fields__
-        if set(columns) != set(fields):
+        if tuple(columns) != fields and set(columns) != set(fields):
             odd = sorted(set(columns) ^ set(fields))
             raise ValueError(f"columns of a {event_name(cls)} block do not match its fields: {odd}")
         ts = columns["ts"]

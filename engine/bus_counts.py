@@ -105,16 +105,18 @@ class Accounts:
     __slots__ = ("_leaving", "_past")
 
     def __init__(self) -> None:
-        self._past: dict[SubscriberKind, Deliveries] = dict(_NONE)
-        self._leaving: list[Subscription] = []  # their mailboxes are not empty yet
+        self._past = _NONE
+        self._leaving: tuple[Subscription, ...] = ()  # their mailboxes are not empty yet
 
     def retire(self, subscription: Subscription) -> None:
         """Keep the account of one who is no subscriber any more."""
-        leaving = [*self._leaving, subscription]
-        self._leaving = [it for it in leaving if _still_works(it)]
+        leaving = (*self._leaving, subscription)
+        self._leaving = tuple(it for it in leaving if _still_works(it))
         for item in leaving:
-            if not _still_works(item):
-                self._past[_kind(item)] += msgspec.structs.replace(Deliveries.of(item), queued=0)
+            if _still_works(item) or not _had_anything(item):
+                continue
+            kind, left = _kind(item), msgspec.structs.replace(Deliveries.of(item), queued=0)
+            self._past = {**self._past, kind: self._past[kind] + left}
 
     def sum(
         self, subscriptions: Iterable[Subscription], unbooked: int
@@ -136,6 +138,13 @@ def _still_works(subscription: Subscription) -> bool:
     """Whether a mailbox is yet to be emptied; who reads a stream is not waited for."""
     queue = subscription.queue
     return queue is not None and not subscription.is_stream and queue.size > 0
+
+
+def _had_anything(subscription: Subscription) -> bool:
+    """Whether there is something in the account, which is empty for most members of a lane."""
+    return bool(
+        subscription.queue is not None or subscription.handled or subscription.dead_lettered
+    )
 
 
 def _kind(subscription: Subscription) -> SubscriberKind:

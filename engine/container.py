@@ -16,7 +16,7 @@ from admf.engine.container_state import TRANSITIONS, ContainerState, Health, Sta
 from admf.engine.delivery import DeadLetter
 from admf.engine.errors import StateError, StorageError
 from admf.engine.results import Document
-from admf.engine.shielding import Joinable
+from admf.engine.shielding import DONE, Joinable
 from admf.engine.subscription import Handler, Judge, Mailbox, OnError, Subscription
 from admf.engine.supervision import PROPAGATE, Supervision
 from admf.engine.tracer import EventTracer
@@ -34,6 +34,8 @@ __all__ = [
 WriteDocument: TypeAlias = Callable[[Document], Awaitable[None]]
 Restarter: TypeAlias = "Callable[[Container, DeadLetter], OnError]"
 
+
+EndStep: TypeAlias = Literal["stop", "flush", "release"]
 
 _S = ContainerState
 _IN_SERVICE = frozenset([_S.RUNNING, _S.DEGRADED, _S.PAUSED])
@@ -103,7 +105,7 @@ class Container:
         self._subscriptions: list[Subscription] = []
         self._traced = False
         self._held = False
-        self._stopping, self._flushing, self._releasing = Joinable(), Joinable(), Joinable()
+        self._joinables: dict[EndStep, Joinable] = {}  # of the teardown, those that began
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} {self._state.name}>"
@@ -267,24 +269,18 @@ class Container:
         Raises:
             StateError: The container was never started, or is being flushed.
         """
-        await self._stopping.run(self._stop)
+        await self._joinable("stop").run(self._stop)
 
-    def step_at_once(self, step: Literal["stop", "flush", "release"]) -> Callable[[], None] | None:
+    def step_at_once(self, step: EndStep) -> Callable[[], None] | None:
         """Return what does a step of the teardown by a plain call; None if the step may take time.
 
         It may if the class has something to do or to write in it.
         """
-        hooks = {"stop": "on_stop", "flush": "results", "release": "on_release"}
-        for name in (step, hooks[step]):
-            if getattr(type(self), name) is not getattr(Container, name):
+        cls = type(self)
+        for name in _OVERRIDABLE[step]:
+            if getattr(cls, name) is not getattr(Container, name):
                 return None
-        works: dict[str, tuple[Joinable, Callable[[], None]]] = {
-            "stop": (self._stopping, self._stop_intake),
-            "flush": (self._flushing, partial(self._reach, _S.FLUSHING)),
-            "release": (self._releasing, self._release_now),
-        }
-        joinable, work = works[step]
-        return partial(joinable.run_now, work)
+        return partial(self._do_at_once, step)
 
     async def flush(self, write: WriteDocument) -> None:
         """Write the results, once. Whoever calls it again gets the outcome of the first call.
@@ -295,7 +291,7 @@ class Container:
         Raises:
             StateError: The container has not been stopped.
         """
-        await self._flushing.run(partial(self._flush, write))
+        await self._joinable("flush").run(partial(self._flush, write))
 
     async def release(self) -> None:
         """Call `on_release`, cancel the subscriptions, detach the tracer, be DESTROYED.
@@ -305,7 +301,7 @@ class Container:
         Raises:
             StateError: The container is neither FLUSHING nor FAILED.
         """
-        await self._releasing.run(self._release)
+        await self._joinable("release").run(self._release)
 
     async def cleanup(self, write: WriteDocument) -> None:
         """`flush`, then `release` even if that failed."""
@@ -395,6 +391,14 @@ class Container:
             self._resumed.set()
             self._resumed = None
 
+    def _joinable(self, step: EndStep) -> Joinable:
+        return self._joinables.setdefault(step, Joinable())
+
+    def _do_at_once(self, step: EndStep) -> None:
+        works = {"stop": self._stop_intake, "flush": self._flush_nothing}
+        self._joinable(step).run_now(works.get(step, self._release_now))
+        self._joinables[step] = DONE
+
     def _stop_intake(self) -> None:
         if self._state is not _S.FAILED:
             self._reach(_S.STOPPING)
@@ -425,6 +429,9 @@ class Container:
         if self._state is not _S.DESTROYED:  # as it is after an interrupted attempt
             self._check(_S.DESTROYED)
 
+    def _flush_nothing(self) -> None:
+        self._reach(_S.FLUSHING)
+
     def _release_now(self) -> None:
         self._begin_release()
         self._let_go()
@@ -444,3 +451,11 @@ class Container:
             self.scope.detach_tracer(self.tracer)
             self._traced = False
         self._state = _S.DESTROYED
+
+
+_OVERRIDABLE: dict[EndStep, tuple[str, str]] = {
+    "stop": ("stop", "on_stop"),
+    "flush": ("flush", "results"),
+    "release": ("release", "on_release"),
+}
+"""What a class has to leave alone to need no time for a step."""

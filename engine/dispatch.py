@@ -24,7 +24,7 @@ from admf.engine.delivery import (
 from admf.engine.errors import HandlerError, WindowError
 from admf.engine.events import Dropped, Envelope, Event, event_name
 from admf.engine.queues import BoundedQueue, weight
-from admf.engine.routes import BatchRecorder, Recorder, Route, matches
+from admf.engine.routes import Recorder, Route, matches
 from admf.engine.scope import Scope
 from admf.engine.subscription import Subscription
 
@@ -235,10 +235,12 @@ class Dispatcher(Scope):
             observer.observe_batch(self.name, batch, first, cause)
         for recorder in dict.fromkeys(chain.from_iterable(it.recorders for it in routes)):
             try:
-                if isinstance(recorder, BatchRecorder):
-                    recorder.record_batch(batch, first, cause)
-                else:
+                # to ask for a protocol would take longer than many a batch does
+                record_batch = getattr(recorder, "record_batch", None)
+                if record_batch is None:
                     _record_one_by_one(recorder, batch, first, cause)
+                else:
+                    record_batch(batch, first, cause)
             except CATCHABLE as error:
                 raise HandlerError(
                     type(recorder).__qualname__, first, repr(batch), error

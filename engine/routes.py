@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from admf.engine.batch import Batch
 from admf.engine.block import is_block
 from admf.engine.bus_counts import Accounts, Deliveries, SubscriberKind
 from admf.engine.events import Envelope, Event, Published
 from admf.engine.observation import EventObserver
 from admf.engine.subscription import Handler, Subscription
 
-__all__ = ["BatchRecorder", "Recorder", "Route", "RoutingTable", "matches"]
+__all__ = ["Recorder", "Route", "RoutingTable", "matches"]
 
 
 CALLS_UNTIMED = 256
@@ -22,7 +21,12 @@ CALLS_UNTIMED = 256
 
 
 class Recorder(Protocol):
-    """What a bus needs of a tracer."""
+    """What a bus needs of a tracer.
+
+    One that also has ``record_batch(batch, first, cause)`` takes a `Batch` by that, without having
+    it made into single events: ``first`` is the number of its first event, ``cause`` that of what
+    caused the events that follow from none in the batch.
+    """
 
     @property
     def types(self) -> frozenset[type[Event]]:
@@ -34,21 +38,9 @@ class Recorder(Protocol):
         ...
 
 
-@runtime_checkable
-class BatchRecorder(Protocol):
-    """A `Recorder` that takes a batch without having it made into single events."""
-
-    def record_batch(self, batch: Batch, first: int, cause: int) -> None:
-        """Take in a batch; ``first`` is the number of its first event.
-
-        ``cause`` is the number of what caused the events that follow from none in the batch.
-        """
-        ...
-
-
 def matches(cls: type[Event], types: Iterable[type[Event]]) -> bool:
     """Whether a class is one of ``types`` or a subclass of one."""
-    return issubclass(cls, tuple(types))
+    return issubclass(cls, types if isinstance(types, tuple) else tuple(types))
 
 
 class Route:
@@ -266,9 +258,14 @@ class RoutingTable:
 
 
 def _by_key(
-    subscriptions: Iterable[Subscription],
+    subscriptions: Sequence[Subscription],
 ) -> tuple[dict[Hashable, tuple[Subscription, ...]], tuple[Subscription, ...]]:
-    """Return the subscriptions of each key, and those of all other keys, each in order."""
+    """Return the subscriptions of each key, and those of all other keys, each in order.
+
+    The latter are left out where there are no keys.
+    """
+    if all(item.key is None for item in subscriptions):
+        return {}, ()
     keyed: dict[Hashable, list[Subscription]] = {}
     keyless: list[Subscription] = []
     for item in subscriptions:

@@ -21,6 +21,8 @@ __all__ = ["Scope"]
 
 DEAD_LETTERS_KEPT = 100
 
+_NOTHING = BusCounts()
+
 
 class Scope(ABC):
     """One scope's queue, its table of subscribers and the scopes below it."""
@@ -48,7 +50,7 @@ class Scope(ABC):
         self._parent = parent
         self._contains_failures = contain_failures
         self._children: list[Scope] = []
-        self._past = BusCounts()  # of scopes that were below this one
+        self._past = _NOTHING  # of scopes that were below this one
         self._processes: deque[tuple[Iterator[None], int]] = deque()
         self._delivery: Delivery | None = None
         self._error: WindowError | None = None

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-__all__ = ["MAX_RESTARTS", "Joinable", "finish"]
+__all__ = ["DONE", "MAX_RESTARTS", "Joinable", "finish"]
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -85,9 +85,10 @@ class Joinable:
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work, or wait for whoever is at it; raise what it raised."""
-        self._lock = self._lock or anyio.Lock(fast_acquire=True)
-        async with self._lock:
-            self._done = self._done or await self._do(work)
+        if not self._done:
+            self._lock = self._lock or anyio.Lock(fast_acquire=True)
+            async with self._lock:
+                self._done = self._done or await self._do(work)
         if self._error is not None:
             raise self._error
 
@@ -108,3 +109,8 @@ class Joinable:
         except Exception as error:  # noqa: BLE001 - raised to everyone who asks
             self._error = error
         return True
+
+
+DONE = Joinable()
+"""Stands for all work that was done and did not fail: there is much of it."""
+DONE.run_now(lambda: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from itertools import compress
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -171,5 +172,7 @@ class Subscription:
 
 
 def _is_async(handler: Handler) -> bool:
+    if isinstance(handler, (FunctionType, MethodType)):  # there is no more to them
+        return inspect.iscoroutinefunction(handler)
     call = getattr(handler, "__call__", None)  # noqa: B004 - the bound method itself is inspected
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)

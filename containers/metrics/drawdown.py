@@ -62,11 +62,12 @@ class DrawdownAccumulator:
         """Take marks, the highest of which is given, and return their depths."""
         if high <= self._peak:
             losses = equity - self._peak
-            depths = losses / self._peak
+            loss, below = losses.min(), losses < 0.0
+            depths = np.divide(losses, self._peak, out=losses)
         else:  # a peak, or not a number
-            self._peak, losses, depths = _below_peaks(self._peak, equity)
-        self._largest_loss = min(self._largest_loss, float(losses.min()))
-        self._fold_drawdowns(losses < 0.0, depths)
+            self._peak, loss, below, depths = _below_peaks(self._peak, equity)
+        self._largest_loss = min(self._largest_loss, float(loss))
+        self._fold_drawdowns(below, depths)
         return depths
 
     def finish(self) -> None:
@@ -134,7 +135,7 @@ class DrawdownAccumulator:
             self._deepest, self._deepest_length = low, length
 
 
-def _below_peaks(peak: float, equity: Floats) -> tuple[float, Floats, Floats]:
+def _below_peaks(peak: float, equity: Floats) -> tuple[float, float, NDArray[np.bool_], Floats]:
     """Return the last peak, and how far each mark is below the highest up to it.
 
     Most marks of a portfolio are no new peak, and to see that takes less than to follow each.
@@ -144,17 +145,19 @@ def _below_peaks(peak: float, equity: Floats) -> tuple[float, Floats, Floats]:
         equity: float64 (n,).
 
     Returns:
-        The highest of all, and float64 (n,) each the distances in money and as fractions.
+        The highest of all; the greatest distance in money, not above 0; bool (n,) which marks are
+        below; and float64 (n,) the distances as fractions.
     """
     spans = equity.reshape(-1, _SPAN if len(equity) % _SPAN == 0 else len(equity))
     highs = spans.max(axis=1)
     before = np.maximum.accumulate(np.concatenate(([peak], highs)))
     until = before[:-1, np.newaxis]
     losses = spans - until
-    depths = losses / until
     rising = (~(highs <= before[:-1])).nonzero()[0]
     peaks = np.maximum.accumulate(spans[rising], axis=1)
     np.maximum(peaks, until[rising], out=peaks)
-    found = spans[rising] - peaks
-    losses[rising], depths[rising] = found, found / peaks
-    return float(before[-1]), losses.ravel(), depths.ravel()
+    found = losses[rising] = spans[rising] - peaks
+    loss, below = float(losses.min()), losses < 0.0
+    depths = np.divide(losses, until, out=losses)
+    depths[rising] = found / peaks
+    return float(before[-1]), loss, below.ravel(), depths.ravel()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from admf.containers.features import FeatureSpec
 from admf.containers.market_data import Bars
 from admf.containers.strategies.base import FeatureView, LongPeriod, Period, Strategy, Targets
-from admf.containers.strategies.exposure import Crossing, Mode, Trigger, side
+from admf.containers.strategies.exposure import Crossing, Mode, Trigger
 
 __all__ = ["EmaCross", "MacdCross", "SmaCross"]
 
@@ -61,7 +61,7 @@ class SmaCross(Strategy):
 
     def _piece(self, crossing: Crossing, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         fast, slow = features("sma", self.fast), features("sma", self.slow)
-        return crossing.take(side(fast, slow, bars.close))
+        return crossing.follow(fast, slow, bars.close)
 
 
 class EmaCross(Strategy):
@@ -99,7 +99,7 @@ class EmaCross(Strategy):
 
     def _piece(self, crossing: Crossing, bars: Bars, features: FeatureView) -> NDArray[np.float64]:
         fast, slow = features("ema", self.fast), features("ema", self.slow)
-        return crossing.take(side(fast, slow, bars.close))
+        return crossing.follow(fast, slow, bars.close)
 
 
 class MacdCross(Strategy):
@@ -146,4 +146,4 @@ class MacdCross(Strategy):
         periods = (self.fast, self.slow, self.signal_period)
         line = features("macd", *periods, output="macd")
         signal_line = features("macd", *periods, output="macdsignal")
-        return crossing.take(side(line, signal_line, bars.close))
+        return crossing.follow(line, signal_line, bars.close)

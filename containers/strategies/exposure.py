@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,10 @@ class Holder:
         self._last = held[-1]
         return held
 
+    def note(self, last: float) -> None:
+        """Go on as if values had been taken of which the last is this one."""
+        self._last = last
+
 
 class Crossing:
     """The exposure that follows a line from one side of another to the other side.
@@ -109,6 +113,43 @@ class Crossing:
         self._trigger = trigger
         self._holder = Holder()
         self._before = np.full(1, np.nan)
+
+    def follow(
+        self,
+        left: NDArray[np.float64],
+        right: NDArray[np.float64],
+        scale: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return the exposure at the next bars from the lines themselves: `take` of their `side`.
+
+        Most rows have neither a tie nor an unknown value near them, and are compared at once.
+
+        Args:
+            left: float64 (n,).
+            right: float64 (n,).
+            scale: float64 (n,), see `side`.
+        """
+        if self._trigger == "cross" or self._mode == "long_short":
+            return self.take(side(left, right, scale))
+        exposure = np.empty(len(left))
+        for start in range(0, len(left), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            exposure[rows] = self._follow(left[rows], right[rows], scale[rows])
+        return exposure
+
+    def _follow(
+        self,
+        left: NDArray[np.float64],
+        right: NDArray[np.float64],
+        scale: NDArray[np.float64],
+    ) -> NDArray[Any]:
+        distance = np.subtract(left, right)
+        np.abs(distance, out=distance)
+        if not distance.min() > TIE * scale.max():  # so that there may be ties or unknown values
+            return self.take(side(left, right, scale))
+        above = np.greater(left, right)
+        self._holder.note(1.0 if above[-1] else -1.0)
+        return above
 
     def take(self, sides: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the exposure at the next bars.

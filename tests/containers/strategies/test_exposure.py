@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from admf.containers.strategies.exposure import (
     TIE,
+    Crossing,
     Mode,
     Trigger,
     between,
@@ -95,3 +96,22 @@ def test_shorts_count_in_long_short_only() -> None:
     long, short = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
     assert long_and_short(long, short, "long_short").tolist() == [1, -1, 0]
     assert long_and_short(long, short, "long_flat").tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("trigger", ["cross", "state"])
+@pytest.mark.parametrize("mode", ["long_flat", "long_short"])
+@pytest.mark.parametrize("unclear", [0.0, NAN])
+def test_to_follow_lines_is_to_take_their_sides(
+    mode: Mode, trigger: Trigger, unclear: float
+) -> None:
+    rng = np.random.default_rng(3)
+    scale = np.full(50_000, 100.0)
+    right = scale + rng.normal(0.0, 1.0, 50_000)
+    gap = rng.normal(0.0, 1.0, 50_000)
+    gap[[0, 1, 17_000, 40_000]] = unclear  # the pieces between have no such row
+    left = right + gap
+    following, taking = Crossing(mode, trigger), Crossing(mode, trigger)
+    for rows in (slice(0, 20_000), slice(20_000, 20_001), slice(20_001, None)):
+        found = following.follow(left[rows], right[rows], scale[rows])
+        expected = taking.take(side(left[rows], right[rows], scale[rows]))
+        np.testing.assert_array_equal(found, expected)
