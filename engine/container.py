@@ -105,7 +105,9 @@ class Container:
         self._subscriptions: list[Subscription] = []
         self._traced = False
         self._held = False
-        self._joinables: dict[EndStep, Joinable] = {}  # of the teardown, those that began
+        # Of the steps that began; None for one that is over, so that the collector, which a
+        # thousand lanes give much to do, has nothing to look through.
+        self._joinables: dict[EndStep, Joinable | None] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} {self._state.name}>"
@@ -392,12 +394,12 @@ class Container:
             self._resumed = None
 
     def _joinable(self, step: EndStep) -> Joinable:
-        return self._joinables.setdefault(step, Joinable())
+        return self._joinables.setdefault(step, Joinable()) or DONE
 
     def _do_at_once(self, step: EndStep) -> None:
         works = {"stop": self._stop_intake, "flush": self._flush_nothing}
         self._joinable(step).run_now(works.get(step, self._release_now))
-        self._joinables[step] = DONE
+        self._joinables[step] = None
 
     def _stop_intake(self) -> None:
         if self._state is not _S.FAILED:
