@@ -158,7 +158,10 @@ async def test_phases_that_do_not_depend_on_each_other_share_the_workers(tmp_pat
     assert others == 2
 
 
-async def test_auto_starts_no_workers_for_a_study_that_is_soon_over(tmp_path: Path) -> None:
+async def test_auto_starts_no_workers_for_a_study_that_is_soon_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("admf.workflows.runner._SECONDS_HERE", 60.0)  # however slow the machine
     cores = usable_cores()
     here, others = await ran_where(tmp_path, {"batches": BATCHES}, workers="auto")
     assert (here, others, workers()) == (True, 0, [])
