@@ -274,8 +274,8 @@ class PortfolioContainer(LaneMember):
             return
         self._marked = table.first_step + stop
         steps = self._marks.take()
-        for first in range(start, stop, MARKS_AT_ONCE):
-            self._mark(table, slice(first, min(first + MARKS_AT_ONCE, stop)), steps)
+        for rows in _portions(start, stop):
+            self._mark(table, rows, steps)
 
     def _mark(self, table: BarTable, rows: slice, steps: AccountSteps) -> None:
         cash, holdings = steps.between(rows.start, rows.stop)
@@ -330,6 +330,14 @@ class PortfolioContainer(LaneMember):
             return self._quotes.price(position.symbol)
         before = self._market.close_before(position.symbol)  # no bar has arrived in this window
         return position.entry_price if before is None else before
+
+
+def _portions(start: int, stop: int) -> Iterator[slice]:
+    """Yield the steps that are marked at once; a short rest is, with those before it."""
+    while stop - start > MARKS_AT_ONCE * 3 // 2:
+        yield slice(start, start + MARKS_AT_ONCE)
+        start += MARKS_AT_ONCE
+    yield slice(start, stop)
 
 
 def _value(quantity: Floats, close: Floats) -> Floats:

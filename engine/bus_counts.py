@@ -105,7 +105,7 @@ class Accounts:
     __slots__ = ("_leaving", "_past")
 
     def __init__(self) -> None:
-        self._past = _NONE
+        self._past: Mapping[SubscriberKind, Deliveries] = _NONE
         self._leaving: tuple[Subscription, ...] = ()  # their mailboxes are not empty yet
 
     def retire(self, subscription: Subscription) -> None:
@@ -115,8 +115,9 @@ class Accounts:
         for item in leaving:
             if _still_works(item) or not _had_anything(item):
                 continue
-            kind, left = _kind(item), msgspec.structs.replace(Deliveries.of(item), queued=0)
-            self._past = {**self._past, kind: self._past[kind] + left}
+            past, kind = dict(self._past), _kind(item)
+            past[kind] += msgspec.structs.replace(Deliveries.of(item), queued=0)
+            self._past = past
 
     def sum(
         self, subscriptions: Iterable[Subscription], unbooked: int

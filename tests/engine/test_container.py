@@ -178,6 +178,31 @@ async def test_all_callers_get_the_error_of_the_first(hook):
     assert container.journal.count(f"one.{hook}") == 1
 
 
+async def test_a_step_that_took_no_time_is_over_for_all_who_ask_later():
+    container = Container("one", "plain", scope=Bus())
+    await container.start()
+    for step in ("stop", "flush", "release"):
+        at_once = container.step_at_once(step)
+        assert at_once is not None
+        at_once()
+        at_once()
+    assert container.state is S.DESTROYED
+    await container.stop()
+    await container.cleanup(Writer())
+    assert container.state is S.DESTROYED
+
+
+async def test_a_step_that_failed_without_taking_time_fails_for_all_who_ask_later():
+    container = Container("one", "plain", scope=Bus())
+    at_once = container.step_at_once("stop")
+    assert at_once is not None
+    for _ in range(2):
+        with pytest.raises(StateError):
+            at_once()
+    with pytest.raises(StateError):
+        await container.stop()
+
+
 async def test_a_second_caller_waits_for_the_first():
     container, writer = recorder(), Writer()
     await container.start()
