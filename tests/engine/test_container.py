@@ -10,6 +10,7 @@ from admf.engine.bus import Bus
 from admf.engine.container import TRANSITIONS, Container, ContainerState
 from admf.engine.errors import HandlerError, StateError, StorageError
 from admf.engine.events import Event, WindowStart
+from admf.engine.intake import Intake
 from admf.engine.results import Document
 from admf.engine.subscription import Mailbox
 from admf.engine.supervision import Supervision
@@ -538,3 +539,26 @@ async def test_a_subscription_may_say_otherwise_than_the_container():
 def test_a_container_that_does_not_say_how_cannot_be_renewed():
     with pytest.raises(StateError, match=r"does not define renew\(\), so there is no 'one.2'"):
         recorder().renew("one.2")
+
+
+async def test_a_tracer_that_is_replaced_before_the_start_records_nothing():
+    bus, first, second = Bus(), Tracer(), Tracer()
+    container = Container("one", "role", scope=bus, tracer=first)
+    container.replace_tracer(second)
+    await container.start()
+    bus.publish(Ping(1, "a"))
+    await bus.drain()
+    assert (first.recorded, second.recorded) == ([], [Ping(1, "a")])
+
+
+async def test_an_intake_with_more_than_it_has_room_for_publishes_all_in_order():
+    bus, tracer = Bus(), Tracer()
+    intake = Intake(scope=bus, room=1, tracer=tracer)
+    await intake.start()
+    pings = [Ping(number, "x") for number in range(4)]
+    for number, ping in enumerate(pings):
+        intake.put(ping, number)
+    assert intake.is_full
+    await bus.drain()
+    assert tracer.recorded == pings
+    assert not intake.is_full
